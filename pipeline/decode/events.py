@@ -1,0 +1,152 @@
+"""What goes into decoding (`ClipRequest`, `DecodeLimits`) and what comes out, clip by clip (`Event`).
+
+A clip's events are `Opened`, any number of `Chunk`, then exactly one of `Finished` and `Failed`. A clip that cannot be
+fetched or opened has `Failed` alone. Plain data, so that events travel between processes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.decode.errors import Stage
+
+DecoderName = Literal["decord", "pyav"]
+
+
+@dataclass(frozen=True, slots=True)
+class DecodeLimits:
+    """What one clip may cost; each limit has a named error.
+
+    Attributes:
+        max_frame_pixels: largest coded frame, width times height (`FrameTooLarge`).
+        max_file_bytes: largest video file (`FileTooLarge`).
+        max_clip_seconds: longest wall time for one clip, fetch to last frame, waits for the consumer left out
+            (`Timeout`).
+    """
+
+    max_frame_pixels: int = 8192 * 8192
+    max_file_bytes: int = 64 << 30
+    max_clip_seconds: float = 6 * 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class ClipRequest:
+    """One range of one video to decode.
+
+    Attributes:
+        clip_id: for messages.
+        video_location: absolute local path, `file://` or `s3://` URI.
+        start_frame, end_frame: half-open range of source frames in presentation order; None is the video's own end.
+        start_s, end_s: the same in seconds after the first frame, in place of frames: frames with
+            `start_s <= pts_s < end_s`.
+        stride: hand out every n-th frame, counted from the range's first.
+        decoder: the decoder wanted; `VideoInfo.decoder` says which was used.
+        max_corrupt: largest fraction of undecodable frames in the range before the clip fails.
+    """
+
+    clip_id: str
+    video_location: str
+    start_frame: int | None = None
+    end_frame: int | None = None
+    start_s: float | None = None
+    end_s: float | None = None
+    stride: int = 1
+    decoder: DecoderName = "decord"
+    max_corrupt: float = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class VideoInfo:
+    """A video as its container describes it, before anything is decoded.
+
+    Attributes:
+        width, height: pixels of the upright frame, after rotation.
+        rotation: degrees the coded frame is turned clockwise to stand upright: 0, 90, 180 or 270.
+        fps: average frames per second.
+        frames: frames expected, counted in packets that are to be shown.
+        codec: FFmpeg's name of the codec, such as "h264".
+        decoder: the decoder in use; "pyav" also where decord was asked for and disagreed with the probe.
+    """
+
+    width: int
+    height: int
+    rotation: int
+    fps: float
+    frames: int
+    codec: str
+    decoder: DecoderName
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """Clip `clip` (its index in the requests) is open; `[start_frame, end_frame)` is its range in source frames."""
+
+    clip: int
+    info: VideoInfo
+    start_frame: int
+    end_frame: int
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Consecutive decoded frames of a clip.
+
+    Attributes:
+        frames: uint8 [n, height, width, 3], RGB, upright. Read-only memory, perhaps of the object store: copy what
+            must outlive the chunk.
+        frame_index: int64 [n], index in the source video, presentation order.
+        pts_s: float64 [n], seconds after the video's first frame.
+        corrupt_frames: undecodable frames of the range met so far; they are missing from `frame_index`.
+    """
+
+    clip: int
+    frames: NDArray[np.uint8]
+    frame_index: NDArray[np.int64]
+    pts_s: NDArray[np.float64]
+    corrupt_frames: int
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The clip's range is decoded to its end.
+
+    Attributes:
+        frames: frames handed out.
+        corrupt_frames: frames of the range (before stride) that could not be decoded.
+        decoder: the decoder that gave the last frame: "pyav" where decord gave up on the way.
+        decode_wait_s: seconds the consumer waited for this clip's events.
+    """
+
+    clip: int
+    frames: int
+    corrupt_frames: int
+    decoder: DecoderName
+    decode_wait_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The clip ends here.
+
+    Attributes:
+        keep_rows: the frames handed out before are right and worth keeping (a late decode error: status `partial` when
+            there are any); False where too much of the clip is bad for its rows to mean anything.
+        decoder: the decoder in use, None where the clip was not opened.
+    """
+
+    clip: int
+    stage: Stage
+    error_type: str
+    message: str
+    frames: int
+    corrupt_frames: int
+    keep_rows: bool
+    decoder: DecoderName | None = None
+    decode_wait_s: float = 0.0
+
+
+Event = Opened | Chunk | Finished | Failed

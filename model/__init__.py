@@ -1,0 +1,1 @@
+"""SiamMask and its tracker, in PyTorch."""

@@ -1,0 +1,5 @@
+"""The SiamMask network: backbones, correlation branches, mask refinement."""
+
+from model.network.siammask import Features, Response, SiamMask, SiamMaskConfig, Template
+
+__all__ = ["Features", "Response", "SiamMask", "SiamMaskConfig", "Template"]

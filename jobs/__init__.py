@@ -1,0 +1,1 @@
+"""What is submitted to a cluster: thin commands, options to one call."""

@@ -1,0 +1,31 @@
+"""The local S3 server refuses strangers, and Ray's workers reach it with the settings of the session."""
+
+from __future__ import annotations
+
+import boto3
+import pytest
+from botocore.exceptions import ClientError
+
+from tests.conftest import S3Store
+
+
+def test_credentials_are_required(s3_store: S3Store) -> None:
+    stranger = boto3.client(
+        "s3", endpoint_url=s3_store.endpoint, aws_access_key_id="siammask", aws_secret_access_key="wrong"
+    )
+    with pytest.raises(ClientError) as refused:
+        stranger.list_objects_v2(Bucket=s3_store.bucket)
+    assert refused.value.response["ResponseMetadata"]["HTTPStatusCode"] == 403
+
+
+def test_workers_reach_the_store(s3_store: S3Store, ray_local: None) -> None:
+    import ray
+
+    @ray.remote(num_cpus=0)
+    def write(bucket: str) -> None:
+        boto3.client("s3").put_object(Bucket=bucket, Key="fixture/hello", Body=b"there")
+
+    ray.get(write.remote(s3_store.bucket))
+    body = boto3.client("s3").get_object(Bucket=s3_store.bucket, Key="fixture/hello")["Body"].read()
+    assert body == b"there"
+    assert s3_store.uri("fixture/hello") == f"s3://{s3_store.bucket}/fixture/hello"

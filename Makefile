@@ -1,0 +1,58 @@
+# Everything a person does with this repository, one command each. `make` alone lists them.
+#
+#   make setup TORCH="torch==2.13.0+cu130 --extra-index-url URL"    another build of torch: see docs/install.md
+#   make test ARGS="-m 'not slow' tests/model"                      a part of the tests
+
+# The first interpreter here that is new enough; `make setup PYTHON=/path/to/python3.12` chooses one.
+PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python3.14; do \
+	"$$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' 2>/dev/null \
+	&& echo "$$python" && break; done)
+VENV ?= .venv
+TORCH ?= torch==2.13.0
+ARGS ?=
+
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.setup-complete
+
+# Local runs talk to loopback only, where Ray's token authentication has nothing to protect.
+export RAY_AUTH_MODE ?= disabled
+export RAY_USAGE_STATS_ENABLED ?= 0
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint bench docs clean
+
+help:  ## list these commands
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+setup:  ## make .venv with everything pinned in constraints.txt
+	@test -n "$(PYTHON)" || { \
+		echo "siammask-batch needs Python 3.11 to 3.14 and found none: install one, or name it with PYTHON=/path/to/python3"; \
+		exit 1; }
+	@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || { \
+		echo "$(PYTHON) cannot make a virtual environment: install its venv module (Debian, Ubuntu: apt-get install python3-venv)"; \
+		exit 1; }
+	@test -x $(BIN)/python || "$(PYTHON)" -m venv $(VENV)
+	@grep -v '^torch==' constraints.txt > $(VENV)/constraints.txt
+	@echo "Installing into $(VENV) with $$($(BIN)/python --version) and $(TORCH); the first time takes some minutes."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --progress-bar off \
+		-c $(VENV)/constraints.txt $(TORCH) -e '.[dev]'
+	@touch $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(MAKE) --no-print-directory setup
+
+demo: $(STAMP)  ## make three short clips, track them, print tables, an overlay video and queries
+	@$(BIN)/python jobs/demo.py $(ARGS)
+
+test: $(STAMP)  ## run all tests
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: $(STAMP)  ## check style, imports and types
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+
+bench: $(STAMP)  ## measure; prints the hardware and the ceiling beside each number
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+clean:  ## remove the environment, caches and outputs
+	rm -rf $(VENV) out build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -34,7 +34,7 @@ setup:  ## make .venv with everything pinned in constraints.txt
 	@test -x $(BIN)/python || "$(PYTHON)" -m venv $(VENV)
 	@grep -v '^torch==' constraints.txt > $(VENV)/constraints.txt
 	@echo "Installing into $(VENV) with $$($(BIN)/python --version) and $(TORCH); the first time takes some minutes."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --progress-bar off \
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --progress-bar off \
 		-c $(VENV)/constraints.txt $(TORCH) -e '.[dev]'
 	@touch $(STAMP)
 

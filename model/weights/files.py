@@ -67,8 +67,8 @@ def read_torch(path: Path) -> dict[str, Tensor]:
     A ``module.`` prefix, as data-parallel training leaves it, is dropped.
     """
     # Training bookkeeping of the published files holds NumPy scalars: plain data.
-    harmless = [np.dtype, type(np.dtype(np.float64)), type(np.dtype(np.float32)), type(np.dtype(np.int64))]
-    harmless += [np._core.multiarray.scalar]  # type: ignore[attr-defined]
+    harmless: list[Any] = [np.dtype, type(np.dtype(np.float64)), type(np.dtype(np.float32)), type(np.dtype(np.int64))]
+    harmless.append(np._core.multiarray.scalar)  # type: ignore[attr-defined]
     try:
         with torch.serialization.safe_globals(harmless):
             content: Any = torch.load(path, map_location="cpu", weights_only=True)

@@ -69,12 +69,20 @@ def save_weights(
 ) -> None:
     """Write our format: safetensors in ``dtype`` with configuration and ``metadata`` (JSON values) in the header."""
     entries = {
-        name: (value.to(dtype) if value.is_floating_point() else value).contiguous().cpu()
+        name: _shrink(value, dtype).contiguous().cpu()
         for name, value in model.state_dict().items()
         if not name.endswith("num_batches_tracked")
     }
     header = {"format": FORMAT, "config": model.config.to_json(), "metadata": json.dumps(dict(metadata))}
     save_file(entries, str(path), metadata=header)
+
+
+def _shrink(value: Tensor, dtype: torch.dtype) -> Tensor:
+    """``value`` in ``dtype``, unless its range needs the wider type (batch-norm variances of raw pixels do)."""
+    if not value.is_floating_point():
+        return value
+    small = value.to(dtype)
+    return small if bool(torch.isfinite(small).all()) else value
 
 
 def _read_safetensors(path: Path) -> tuple[SiamMaskConfig, dict[str, Any], dict[str, Tensor]]:

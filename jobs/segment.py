@@ -1,0 +1,111 @@
+#!/usr/bin/env python3
+"""Track and segment the objects of a manifest's clips into two Parquet tables.
+
+    ray job submit --working-dir . -- python jobs/segment.py --manifest s3://bucket/manifest.parquet \
+        --output s3://bucket/run1
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+if __name__ == "__main__":  # as a script, the checkout it lies in comes before any installed copy
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from pipeline.options import ActorCount, SegmentOptions, UsageError
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+
+
+@app.command()
+def segment(
+    manifest: Annotated[str, typer.Option(help="JSON Lines, Parquet or CSV; a file, folder or glob.", metavar="URI")],
+    output: Annotated[str, typer.Option(help="Folder for the tables; the same again resumes.", metavar="URI")],
+    weights: Annotated[
+        str | None, typer.Option(help="Our safetensors or a public SiamMask .pth [the bundled model].", metavar="URI")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    precision: Annotated[str, typer.Option(help="auto, fp32, bf16 or fp16.")] = "auto",
+    actors: Annotated[
+        str | None, typer.Option(help="Tracker actors, N or MIN:MAX [one per GPU, or per CPU pair].")
+    ] = None,
+    gpus_per_actor: Annotated[float, typer.Option(help="GPUs of an actor; 0.25 packs four on one.")] = 1.0,
+    max_tracks: Annotated[
+        int | None, typer.Option(help="Tracks that one actor steps together [by device].")
+    ] = None,
+    clips_per_file: Annotated[int, typer.Option(help="Most clips that share one output file.")] = 32,
+    commit_every: Annotated[
+        float, typer.Option(help="Seconds after which finished clips are committed.")
+    ] = 300.0,
+    stride: Annotated[int, typer.Option(help="Track every n-th frame.")] = 1,
+    rotated_box: Annotated[str, typer.Option(help="minmax, mbr, opt or ellipse.")] = "mbr",
+    preset: Annotated[
+        str | None, typer.Option(help="Tracker: vot, vot18, davis or a JSON file [the weights' own].")
+    ] = None,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Run failed and partial clips again.")
+    ] = False,
+    wait_for_lease: Annotated[
+        float, typer.Option(help="Seconds to wait for another run that holds the output.")
+    ] = 120.0,
+    decoder: Annotated[str, typer.Option(help="decord or pyav.")] = "decord",
+    max_corrupt: Annotated[
+        float, typer.Option(help="Fraction of undecodable frames above which a clip fails.")
+    ] = 0.1,
+    keep_columns: Annotated[
+        str, typer.Option(help="Manifest columns to copy into clips.", metavar="A,B,...")
+    ] = "",
+    max_failed: Annotated[
+        float, typer.Option(help="Stop when more than this fraction of the clips failed.")
+    ] = 0.5,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Exit with 3 when any clip is failed or partial.")
+    ] = False,
+    limit: Annotated[int | None, typer.Option(help="Only the first N clips.")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check everything, print the plan, run nothing.")
+    ] = False,
+    report: Annotated[bool, typer.Option(help="Write report.html and report.json at the end.")] = True,
+) -> None:
+    """Track and segment the objects of MANIFEST's clips into OUTPUT/masks and OUTPUT/clips."""
+    from pipeline.run import run  # Ray and the model load only once the command line is known to be right
+
+    try:
+        options = SegmentOptions(
+            manifest=manifest,
+            output=output,
+            weights=weights,
+            device=device,  # type: ignore[arg-type]
+            precision=precision,  # type: ignore[arg-type]
+            actors=ActorCount.parse(actors) if actors else None,
+            gpus_per_actor=gpus_per_actor,
+            max_tracks=max_tracks,
+            clips_per_file=clips_per_file,
+            commit_every=commit_every,
+            stride=stride,
+            rotated_box=rotated_box,  # type: ignore[arg-type]
+            preset=preset,
+            retry_failed=retry_failed,
+            wait_for_lease=wait_for_lease,
+            decoder=decoder,  # type: ignore[arg-type]
+            max_corrupt=max_corrupt,
+            keep_columns=tuple(name.strip() for name in keep_columns.split(",") if name.strip()),
+            max_failed=max_failed,
+            strict=strict,
+            limit=limit,
+            dry_run=dry_run,
+            report=report,
+        )
+        status = run(options)
+    except UsageError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    raise SystemExit(status)
+
+
+if __name__ == "__main__":
+    app()

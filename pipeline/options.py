@@ -1,0 +1,104 @@
+"""The options of a segmentation run, validated once at the edge."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+Device = Literal["auto", "cpu", "cuda"]
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+RotatedBox = Literal["minmax", "mbr", "opt", "ellipse"]
+Decoder = Literal["decord", "pyav"]
+BUNDLED_WEIGHTS = Path(__file__).resolve().parents[1] / "model" / "bundled" / "siammask-r18.safetensors"
+
+
+class UsageError(Exception):
+    """The command line, the manifest or the storage is unusable (exit status 2); one sentence that names the fault."""
+
+
+@dataclass(frozen=True, slots=True)
+class ActorCount:
+    """How many tracker actors: a fixed number (``minimum == maximum``) or a range to scale in."""
+
+    minimum: int
+    maximum: int
+
+    @classmethod
+    def parse(cls, text: str) -> ActorCount:
+        """Read ``N`` or ``MIN:MAX``; UsageError where it is neither."""
+        parts = text.split(":")
+        if len(parts) > 2 or not all(part.isascii() and part.isdigit() for part in parts):
+            raise UsageError(f"--actors {text}: expected N or MIN:MAX, such as 4 or 2:8")
+        minimum, maximum = int(parts[0]), int(parts[-1])
+        if not 1 <= minimum <= maximum:
+            raise UsageError(f"--actors {text}: expected 1 or more, the larger number last")
+        return cls(minimum, maximum)
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentOptions:
+    """What `jobs/segment.py` was asked to do; the fields are its options, one for one.
+
+    Raises:
+        UsageError: a value is out of its range; the message names the option.
+    """
+
+    manifest: str
+    output: str
+    weights: str | None = None
+    device: Device = "auto"
+    precision: Precision = "auto"
+    actors: ActorCount | None = None
+    gpus_per_actor: float = 1.0
+    max_tracks: int | None = None
+    clips_per_file: int = 32
+    commit_every: float = 300.0
+    stride: int = 1
+    rotated_box: RotatedBox = "mbr"
+    preset: str | None = None
+    retry_failed: bool = False
+    wait_for_lease: float = 120.0
+    decoder: Decoder = "decord"
+    max_corrupt: float = 0.1
+    keep_columns: tuple[str, ...] = ()
+    max_failed: float = 0.5
+    strict: bool = False
+    limit: int | None = None
+    dry_run: bool = False
+    report: bool = True
+
+    def __post_init__(self) -> None:
+        choices = (
+            ("device", self.device, Device),
+            ("precision", self.precision, Precision),
+            ("rotated-box", self.rotated_box, RotatedBox),
+            ("decoder", self.decoder, Decoder),
+        )
+        for name, value, allowed in choices:
+            _check(value in get_args(allowed), name, value, "one of " + ", ".join(get_args(allowed)))
+        for name, count in (("clips-per-file", self.clips_per_file), ("stride", self.stride)):
+            _check(count >= 1, name, count, "1 or more")
+        for name, maybe in (("max-tracks", self.max_tracks), ("limit", self.limit)):
+            _check(maybe is None or maybe >= 1, name, maybe, "1 or more")
+        for name, fraction in (("max-corrupt", self.max_corrupt), ("max-failed", self.max_failed)):
+            _check(0 <= fraction <= 1, name, fraction, "a fraction from 0 to 1")
+        _check(self.commit_every > 0, "commit-every", self.commit_every, "more than 0 seconds")
+        _check(self.wait_for_lease >= 0, "wait-for-lease", self.wait_for_lease, "0 seconds or more")
+        _check(self.gpus_per_actor > 0, "gpus-per-actor", self.gpus_per_actor, "more than 0, such as 0.25 or 1")
+        whole = self.gpus_per_actor <= 1 or float(self.gpus_per_actor).is_integer()
+        _check(whole, "gpus-per-actor", self.gpus_per_actor, "a fraction of one GPU, or a whole number")
+
+    @property
+    def weights_uri(self) -> str:
+        """The weights to load: those asked for, else the bundled model."""
+        return self.weights or str(BUNDLED_WEIGHTS)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The options as JSON values."""
+        return asdict(self)
+
+
+def _check(valid: bool, name: str, value: object, expected: str) -> None:
+    if not valid:
+        raise UsageError(f"--{name} {value}: expected {expected}")

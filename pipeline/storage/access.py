@@ -1,0 +1,240 @@
+"""The functions of `pipeline.storage`: each takes a URI and acts on the store that the URI belongs to."""
+
+from __future__ import annotations
+
+import contextlib
+import fnmatch
+import os
+import re
+import tempfile
+import uuid
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from pyarrow import fs
+
+from pipeline.storage.errors import TRANSLATED, NotFound, translate
+from pipeline.storage.local import TEMPORARY_SUFFIX, LocalStore
+from pipeline.storage.s3 import S3Store
+from pipeline.storage.settings import Settings
+from pipeline.storage.store import Entry, OnBytes, Store, Versioned
+from pipeline.storage.uris import Location, join, parse
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """What `check_writable` found out.
+
+    Attributes:
+        conditional: whether the store honours conditional writes. Without them two runs into one output could
+            both believe to hold it.
+    """
+
+    conditional: bool
+
+
+def filesystem_for(uri: str, settings: Settings | None = None) -> tuple[fs.FileSystem, str]:
+    """pyarrow's file system for a URI and the path in it, with the endpoint and identity of all else here.
+
+    pyarrow's own errors are plain OSErrors; `reporting` turns them into StorageError.
+    """
+    store, at = _store(uri, settings)
+    return store.filesystem(at)
+
+
+@contextlib.contextmanager
+def reporting(uri: str, action: str) -> Iterator[None]:
+    """Turns pyarrow's, boto3's and the system's errors inside the block into `StorageError` for this URI."""
+    try:
+        yield
+    except TRANSLATED as error:
+        raise translate(uri, action, error) from None
+
+
+def entry(uri: str, settings: Settings | None = None) -> Entry | None:
+    """Size and age of an object or file; None where there is none (a folder is none)."""
+    store, at = _store(uri, settings)
+    return store.entry(at)
+
+
+def exists(uri: str, settings: Settings | None = None) -> bool:
+    """Whether there is an object or file of this name."""
+    return entry(uri, settings) is not None
+
+
+def size(uri: str, settings: Settings | None = None) -> int:
+    """Size in bytes. Raises NotFound."""
+    found = entry(uri, settings)
+    if found is None:
+        raise NotFound(uri, "look at", "absent", "there is no such object or file; correct the URI")
+    return found.size
+
+
+def is_folder(uri: str, settings: Settings | None = None) -> bool:
+    """Whether anything lies below this URI, or, locally, whether it is a folder."""
+    at = parse(uri)
+    return (at.is_local and os.path.isdir(at.key)) or any(True for _ in list_files(uri, settings=settings))
+
+
+def list_files(folder: str, below: str = "", settings: Settings | None = None) -> Iterator[Entry]:
+    """The files at any depth below a folder, as a stream; none where the folder does not exist.
+
+    Args:
+        folder: URI of the folder.
+        below: only files whose path inside the folder starts with this ("masks/part-").
+    """
+    store, at = _store(folder, settings)
+    return store.entries(at, below)
+
+
+def glob(pattern: str, settings: Settings | None = None) -> Iterator[Entry]:
+    """The files that match a URI with `*`, `?` or `[...]`; `*` stops at a slash, `**` does not."""
+    at = parse(pattern)
+    fixed = re.split(r"[*?\[]", at.key, maxsplit=1)[0]
+    folder, _, start = fixed.rpartition("/")
+    expression = re.compile(_translate_glob(at.key[len(folder) + 1 if folder or at.is_local else 0 :]))
+    base = Location(at.bucket, folder or ("/" if at.is_local else ""))
+    skip = len(base.uri.rstrip("/")) + 1
+    for found in list_files(base.uri, start, settings):
+        if expression.fullmatch(found.uri[skip:]):
+            yield found
+
+
+def read_bytes(uri: str, settings: Settings | None = None) -> bytes:
+    """The whole content. Raises NotFound."""
+    return read_versioned(uri, settings).data
+
+
+def read_versioned(uri: str, settings: Settings | None = None) -> Versioned:
+    """The whole content with the version that `replace` needs. Raises NotFound."""
+    store, at = _store(uri, settings)
+    return store.read(at)
+
+
+def download(
+    uri: str,
+    path: str | os.PathLike[str],
+    *,
+    max_bytes: int | None = None,
+    on_bytes: OnBytes | None = None,
+    settings: Settings | None = None,
+) -> int:
+    """Streams an object to a local file, which appears only when it is whole; returns its size in bytes.
+
+    Args:
+        uri: the object.
+        path: the local file; its folder must exist.
+        max_bytes: limit on the object's size, checked before the first byte (TooLarge).
+        on_bytes: called with the size of each piece received; what it raises stops the download.
+    """
+    store, at = _store(uri, settings)
+    target = Path(path)
+    with reporting(str(target), "write"):
+        handle, temporary = tempfile.mkstemp(
+            prefix=f".{target.name[:100]}.", suffix=TEMPORARY_SUFFIX, dir=target.parent
+        )
+        os.close(handle)
+    try:
+        count = store.download(at, Path(temporary), max_bytes, on_bytes)
+        with reporting(str(target), "write"):
+            os.replace(temporary, target)
+        return count
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+
+
+def upload_file(path: str | os.PathLike[str], uri: str, settings: Settings | None = None) -> None:
+    """Copies a local file to a URI, replacing what is there; readers see the old or the whole new one."""
+    store, at = _store(uri, settings)
+    with reporting(str(path), "read"), open(path, "rb"):
+        pass
+    store.upload(at, Path(path))
+
+
+def write_bytes(uri: str, data: bytes, settings: Settings | None = None) -> None:
+    """Writes bytes to a URI, replacing what is there; readers see the old or the whole new ones."""
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(data)
+        file.flush()
+        upload_file(file.name, uri, settings)
+
+
+def create(uri: str, data: bytes, settings: Settings | None = None) -> str | None:
+    """Writes a new object only if there is none: of many writers exactly one wins.
+
+    Returns:
+        The version of the object for the winner, None for all others. A retry after a lost answer still wins.
+    """
+    store, at = _store(uri, settings)
+    return store.create(at, data)
+
+
+def replace(uri: str, data: bytes, version: str, settings: Settings | None = None) -> str | None:
+    """Overwrites an object only if it still has `version`; the new version, or None where it has not."""
+    store, at = _store(uri, settings)
+    return store.replace(at, data, version)
+
+
+def delete_many(uris: Iterable[str], settings: Settings | None = None) -> None:
+    """Deletes objects or files; absent ones are no error."""
+    local: list[Location] = []
+    remote: list[Location] = []
+    for uri in uris:
+        at = parse(uri)
+        (local if at.is_local else remote).append(at)
+    chosen = settings or Settings.from_environment()
+    LocalStore(chosen).delete(local)
+    S3Store(chosen).delete(remote)
+
+
+def abort_uploads(folder: str, before: datetime, settings: Settings | None = None) -> int:
+    """Removes what killed writers left below a folder before a time: temporary files, unfinished uploads."""
+    store, at = _store(folder, settings)
+    return store.abort_uploads(at, before)
+
+
+def check_writable(folder: str, settings: Settings | None = None) -> Probe:
+    """Writes, overwrites and deletes a probe object below a folder.
+
+    Raises:
+        StorageError: any of these is refused; the error names the folder's object that was tried.
+    """
+    uri = join(folder, f"_probe-{uuid.uuid4().hex}")
+    try:
+        first = create(uri, b"1", settings)
+        again = create(uri, b"2", settings)
+        wrong = replace(uri, b"3", "0" * 32, settings)
+        right = replace(uri, b"4", read_versioned(uri, settings).version, settings)
+        read_back = read_bytes(uri, settings)
+    finally:
+        delete_many([uri], settings)
+    return Probe(
+        conditional=first is not None
+        and again is None
+        and wrong is None
+        and right is not None
+        and read_back == b"4"
+    )
+
+
+def _store(uri: str, settings: Settings | None) -> tuple[Store, Location]:
+    at = parse(uri)
+    chosen = settings or Settings.from_environment()
+    return (LocalStore(chosen) if at.is_local else S3Store(chosen)), at
+
+
+def _translate_glob(pattern: str) -> str:
+    pieces = re.split(r"(\*\*/|\*\*|\*|\?|\[[^\]]*\])", pattern)
+    known = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
+    return "".join(
+        known.get(piece)
+        or (
+            fnmatch.translate(piece).removesuffix(r"\z").removesuffix(r"\Z")
+            if piece.startswith("[") and piece.endswith("]")
+            else re.escape(piece)
+        )
+        for piece in pieces
+    )

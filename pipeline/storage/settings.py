@@ -1,0 +1,129 @@
+"""The one place where S3 clients are made: boto3 and pyarrow see the same store with the same identity.
+
+pyarrow ignores AWS_ENDPOINT_URL, profiles' endpoints and several kinds of credentials (arrow #49643), so
+boto3 resolves everything and pyarrow is told. The settings are the ordinary AWS ones (environment, profiles,
+roles) plus SIAMMASK_STORAGE_RETRY_S, the longest time spent on retrying one operation (default 120 seconds).
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+import boto3
+from botocore.config import Config
+from pyarrow import fs
+
+# Credentials of these kinds are found, and renewed, by pyarrow itself: not passing them keeps secrets out of
+# pickled file systems and long readers alive beyond one token's life.
+_KNOWN_TO_ARROW = {
+    "env",
+    "shared-credentials-file",
+    "iam-role",
+    "container-role",
+    "assume-role-with-web-identity",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How patient storage is. Times in seconds.
+
+    Attributes:
+        retry_s: longest time spent on retrying one operation; 0 tries once.
+        connect_timeout_s: time to connect.
+        read_timeout_s: longest silence of a server in the middle of an answer.
+    """
+
+    retry_s: float = 120.0
+    connect_timeout_s: float = 10.0
+    read_timeout_s: float = 60.0
+
+    @classmethod
+    def from_environment(cls) -> Settings:
+        """The default settings with SIAMMASK_STORAGE_RETRY_S applied.
+
+        Raises:
+            ValueError: the variable is not a number of seconds.
+        """
+        text = os.environ.get("SIAMMASK_STORAGE_RETRY_S")
+        if text is None:
+            return cls()
+        try:
+            return cls(retry_s=max(0.0, float(text)))
+        except ValueError:
+            raise ValueError(f"SIAMMASK_STORAGE_RETRY_S is {text!r}; give a number of seconds") from None
+
+
+QUICK = Settings(retry_s=0.0, connect_timeout_s=2.0, read_timeout_s=4.0)
+"""For a heartbeat, which would rather miss a beat than be late."""
+
+_lock = threading.Lock()
+_clients: dict[tuple[Settings, int], Any] = {}
+
+
+def s3_client(settings: Settings) -> Any:
+    """A boto3 S3 client, thread-safe, one per process for the same settings and AWS_* environment."""
+    _set_defaults()
+    key = (settings, _fingerprint())
+    with _lock:
+        if key not in _clients:
+            _clients[key] = boto3.session.Session().client("s3", config=_config(settings))
+        return _clients[key]
+
+
+def arrow_s3(bucket: str, settings: Settings) -> fs.S3FileSystem:
+    """pyarrow's S3 file system with boto3's endpoint, region, identity and certificate bundle."""
+    _set_defaults()
+    client = s3_client(settings)
+    options: dict[str, Any] = {
+        "connect_timeout": settings.connect_timeout_s,
+        "request_timeout": settings.read_timeout_s,
+        "retry_strategy": fs.AwsStandardS3RetryStrategy(max_attempts=8 if settings.retry_s else 1),
+    }
+    endpoint = urlsplit(client.meta.endpoint_url)
+    if (endpoint.hostname or "").endswith((".amazonaws.com", ".amazonaws.com.cn")):
+        options["region"] = _region_of(client, bucket)
+    else:
+        options |= {"scheme": endpoint.scheme, "endpoint_override": endpoint.netloc + endpoint.path}
+        options["region"] = client.meta.region_name or "us-east-1"
+    if bundle := os.environ.get("AWS_CA_BUNDLE"):
+        options["tls_ca_file_path"] = bundle
+    credentials = client._request_signer._credentials
+    if credentials is not None and credentials.method not in _KNOWN_TO_ARROW:
+        frozen = credentials.get_frozen_credentials()
+        options |= {"access_key": frozen.access_key, "secret_key": frozen.secret_key}
+        options["session_token"] = frozen.token
+    return fs.S3FileSystem(**options)
+
+
+def _region_of(client: Any, bucket: str) -> str:
+    """boto3 follows a bucket into its region by itself; pyarrow has to be told which it is."""
+    try:
+        found = client.head_bucket(Bucket=bucket).get("BucketRegion")
+    except Exception:
+        found = None  # the read that follows reports what is wrong, with its own URI
+    return found or client.meta.region_name or "us-east-1"
+
+
+def _set_defaults() -> None:
+    # Checksum trailers, the SDKs' new default, are refused by older S3-compatible stores (HTTP 411).
+    os.environ.setdefault("AWS_REQUEST_CHECKSUM_CALCULATION", "when_required")
+    os.environ.setdefault("AWS_RESPONSE_CHECKSUM_VALIDATION", "when_required")
+
+
+def _fingerprint() -> int:
+    return hash(tuple(sorted((k, v) for k, v in os.environ.items() if k.startswith("AWS_"))))
+
+
+def _config(settings: Settings) -> Config:
+    return Config(
+        connect_timeout=settings.connect_timeout_s,
+        read_timeout=settings.read_timeout_s,
+        retries={"mode": "standard", "total_max_attempts": 3 if settings.retry_s else 1},
+        max_pool_connections=64,
+        tcp_keepalive=True,
+    )

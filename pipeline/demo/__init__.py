@@ -1,0 +1,1 @@
+"""A small corpus that is drawn, not downloaded: moving, textured objects with known masks."""

@@ -11,6 +11,7 @@ import re
 
 import botocore.exceptions as boto_errors
 import urllib3.exceptions
+from boto3.exceptions import S3UploadFailedError
 from pyarrow.lib import ArrowException
 
 from pipeline.storage.uris import redact
@@ -92,6 +93,7 @@ _NO_CREDENTIALS = (
     boto_errors.NoAuthTokenError,
 )
 _NETWORK = (
+    boto_errors.ConnectionError,
     boto_errors.HTTPClientError,
     boto_errors.IncompleteReadError,
     boto_errors.ReadTimeoutError,
@@ -103,6 +105,7 @@ _NETWORK = (
 TRANSLATED = (
     boto_errors.BotoCoreError,
     boto_errors.ClientError,
+    S3UploadFailedError,
     urllib3.exceptions.HTTPError,
     ArrowException,
     OSError,
@@ -130,6 +133,8 @@ def translate(uri: str, action: str, error: BaseException) -> StorageError:
     """
     if isinstance(error, StorageError):
         return error
+    if isinstance(error, S3UploadFailedError) and error.__context__ is not None:
+        return translate(uri, action, error.__context__)
     if isinstance(error, boto_errors.ClientError):
         return _from_response(uri, action, error)
     cause = type(error).__name__

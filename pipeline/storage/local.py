@@ -109,8 +109,7 @@ class LocalStore:
         """Overwrites the file if it still has `version`; the new version, or None where it has not."""
 
         def swap() -> str | None:
-            folder, base = os.path.split(at.key)
-            with open(os.path.join(folder, f".{base}.lock"), "ab") as lock:
+            with open(_lock_path(at), "ab") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX)
                 try:
                     if _version(Path(at.key).read_bytes()) != version:
@@ -126,10 +125,11 @@ class LocalStore:
             return None
 
     def delete(self, places: Iterable[Location]) -> None:
-        """Deletes files, absent ones too."""
+        """Deletes files and what `replace` left beside them; absent ones are no error."""
         for at in places:
-            with contextlib.suppress(NotFound):
-                self._run(at, "delete", partial(os.unlink, at.key))
+            for path in (at.key, _lock_path(at)):
+                with contextlib.suppress(NotFound):
+                    self._run(at, "delete", partial(os.unlink, path))
 
     def abort_uploads(self, folder: Location, before: datetime) -> int:
         """Deletes the temporary files below a folder that were written earlier; returns how many."""
@@ -165,6 +165,11 @@ def _publish(at: Location, fill: Callable[[BinaryIO], object], place: Callable[[
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
     _sync_folder(folder)
+
+
+def _lock_path(at: Location) -> str:
+    folder, base = os.path.split(at.key)
+    return os.path.join(folder, f".{base}.lock")
 
 
 def _scan(folder: str) -> list[os.DirEntry[str]]:

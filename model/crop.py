@@ -42,14 +42,19 @@ def template_side(width: float, height: float, context: float = 0.5) -> int:
     return round(context_side(width, height, context))
 
 
-def search_window(
-    centre_x: float, centre_y: float, width: float, height: float, context: float = 0.5
-) -> SearchWindow:
+def search_window(centre_x: float, centre_y: float, width: float, height: float, context: float = 0.5) -> SearchWindow:
     """Return the search window about a target of the given centre and size (frame pixels)."""
     side_z = context_side(width, height, context)
     scale = TEMPLATE_SIZE / side_z
     side = round(side_z + (SEARCH_SIZE - TEMPLATE_SIZE) / scale)
     return SearchWindow(centre_x - side / 2, centre_y - side / 2, side, scale)
+
+
+def check_frame(frame: np.ndarray) -> tuple[int, int]:
+    """Return the height and width of a frame; ValueError where it is not uint8 [H, W, 3] with pixels."""
+    if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8 or 0 in frame.shape:
+        raise ValueError(f"a frame must be uint8 [H, W, 3], but it is {frame.dtype} {list(frame.shape)}")
+    return frame.shape[0], frame.shape[1]
 
 
 def mean_colour(frame: np.ndarray) -> np.ndarray:
@@ -59,9 +64,7 @@ def mean_colour(frame: np.ndarray) -> np.ndarray:
     return mean[::-1].copy() if is_reversed else mean
 
 
-def crop(
-    frame: np.ndarray, centre_x: float, centre_y: float, side: int, size: int, fill: np.ndarray
-) -> np.ndarray:
+def crop(frame: np.ndarray, centre_x: float, centre_y: float, side: int, size: int, fill: np.ndarray) -> np.ndarray:
     """Cut a square about a point and resize it.
 
     Args:
@@ -78,8 +81,7 @@ def crop(
     Raises:
         ValueError: the frame is not uint8 [H, W, 3], the side is not positive, or a coordinate is not finite.
     """
-    if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8 or 0 in frame.shape:
-        raise ValueError(f"a frame must be uint8 [H, W, 3], but it is {frame.dtype} {list(frame.shape)}")
+    check_frame(frame)
     if not (np.isfinite(centre_x) and np.isfinite(centre_y)) or side < 1:
         raise ValueError(f"cannot cut a window of {side} pixels about ({centre_x}, {centre_y})")
     plain, is_reversed = _memory_order(frame)
@@ -88,9 +90,7 @@ def crop(
     return cv2.cvtColor(patch, cv2.COLOR_RGB2BGR) if is_reversed else patch
 
 
-def _cut(
-    frame: np.ndarray, centre_x: float, centre_y: float, side: int, size: int, colour: np.ndarray
-) -> np.ndarray:
+def _cut(frame: np.ndarray, centre_x: float, centre_y: float, side: int, size: int, colour: np.ndarray) -> np.ndarray:
     height, width = frame.shape[:2]
     half = (side + 1) / 2
     left, top = round(centre_x - half), round(centre_y - half)

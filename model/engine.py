@@ -1,0 +1,366 @@
+"""Many tracks on one device: callers hand in frames, one thread batches whatever is ready.
+
+A caller cuts its own crop (so crops run side by side) and gets a future. The engine's thread takes the requests
+that wait, runs them as one batch and resolves the futures. On CUDA two batches are in flight, so that callers
+post-process one while the device works on the other.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+import weakref
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+
+from model.anchors import STRIDE
+from model.crop import (
+    SEARCH_SIZE,
+    TEMPLATE_SIZE,
+    SearchWindow,
+    check_frame,
+    crop,
+    mean_colour,
+    search_window,
+    template_side,
+)
+from model.network import SiamMask, Template
+from model.prepare import Precision
+from model.stepper import Flight, StepInput, Stepper, StepResult
+from model.tracker import TrackerParams, TrackState
+from model.tracker.choose import MASK_CELLS_BEFORE
+
+log = logging.getLogger(__name__)
+
+_CUDA_BATCH_SIZES = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256)
+_GATHER_S = 0.001  # longest wait for more requests than one
+
+
+@dataclass(frozen=True, slots=True)
+class TrackOutput:
+    """What the tracker says of one frame.
+
+    Attributes:
+        score: at the chosen candidate, 0 to 1; 1 on the init frame.
+        box: the tracker's axis-aligned box x, y, w, h in frame pixels, float64 [4]; the given one on the init frame.
+        mask_probability: float32 [M, M], M 127 or 63.
+        window: x, y, w, h of the square of the frame that `mask_probability` covers; it may reach outside.
+        threshold: probability above which a pixel is object.
+    """
+
+    score: float
+    box: np.ndarray
+    mask_probability: np.ndarray
+    window: tuple[float, float, float, float]
+    threshold: float
+
+
+@dataclass(slots=True, eq=False, weakref_slot=True)
+class Track:
+    """One object being tracked: its template's kernels and where it stands. Made by `Engine.init`."""
+
+    state: TrackState
+    frame_size: tuple[int, int]
+    fill: np.ndarray
+    kernels: Template | None = None
+    busy: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class EngineStats:
+    """What an engine has done since it was made; `mean_batch` is tracks a step."""
+
+    steps: int
+    tracks: int
+    busy_s: float
+    idle_s: float
+
+    @property
+    def mean_batch(self) -> float:
+        return self.tracks / self.steps if self.steps else 0.0
+
+
+@dataclass(slots=True)
+class _Request:
+    track: Track
+    window: SearchWindow
+    search: np.ndarray
+    template: np.ndarray | None = None  # given at init
+    future: Future[Any] = field(default_factory=Future)
+
+
+class Engine:
+    """Steps many tracks together on one device. Thread-safe; use as a context manager or call `close`.
+
+    Args:
+        model: the network; a prepared copy is made.
+        params: the tracker's hyper-parameters.
+        device: "cpu", "cuda", "cuda:1", …
+        precision: "fp32", "bf16" or "fp16" (see `model.prepare.resolve_precision` for "auto").
+        max_tracks: most tracks in one batch; more may be alive.
+        batch_sizes: sizes that batches are padded to, so that few shapes occur; by default a fixed set on CUDA
+            and none on a CPU, where padding would cost in proportion.
+    """
+
+    def __init__(
+        self,
+        model: SiamMask,
+        params: TrackerParams,
+        *,
+        device: torch.device | str = "cpu",
+        precision: Precision = "fp32",
+        max_tracks: int = 16,
+        batch_sizes: Sequence[int] | None = None,
+    ) -> None:
+        if max_tracks < 1:
+            raise ValueError(f"max_tracks must be 1 or more, not {max_tracks}")
+        on_cuda = torch.device(device).type == "cuda"
+        if batch_sizes is None:
+            batch_sizes = [size for size in _CUDA_BATCH_SIZES if size < max_tracks] + [max_tracks] if on_cuda else []
+        self.params = params
+        self._stepper = Stepper(model, params, device=device, precision=precision, batch_sizes=batch_sizes)
+        self._depth = 2 if on_cuda else 1
+        self._limit = max_tracks
+        self._wake = threading.Condition()
+        self._pending: deque[_Request] = deque()
+        self._tracks: weakref.WeakSet[Track] = weakref.WeakSet()
+        self._closing = False
+        self._steps = self._stepped = 0
+        self._idle_s = 0.0
+        self._since = time.perf_counter()
+        self._thread = threading.Thread(target=self._run, name="siammask-engine", daemon=True)
+        self._thread.start()
+
+    def init(self, frame: np.ndarray, box: Sequence[float] | np.ndarray) -> Future[tuple[Track, TrackOutput]]:
+        """Start a track and read its mask on the same frame, without moving its state.
+
+        Args:
+            frame: uint8 [H, W, 3] BGR; any strides, read before this returns.
+            box: x, y, w, h in pixels of the frame.
+
+        Returns:
+            A future of the track and its output on this frame (score 1, the box as given). It fails with
+            ValueError where frame or box cannot be used.
+        """
+        try:
+            height, width = check_frame(frame)
+            state = TrackState.from_box(tuple(box), height, width)
+            track = Track(state, (height, width), mean_colour(frame))
+            side = template_side(state.width, state.height, self.params.context)
+            template = self._crop(track, frame, side, TEMPLATE_SIZE)
+            request = self._request(track, frame, template)
+        except Exception as error:
+            return _failed(error)
+        return self._submit(request)
+
+    def step(self, track: Track, frame: np.ndarray) -> Future[TrackOutput]:
+        """Track one object into the next frame.
+
+        Args:
+            track: from `init`; its step before must have been resolved.
+            frame: uint8 [H, W, 3] BGR of the init frame's size; any strides, read before this returns.
+
+        Returns:
+            A future of the output. Where it fails the track stays as it was.
+        """
+        try:
+            if track.busy:
+                raise RuntimeError("this track has a step under way: wait for its future before the next frame")
+            height, width = check_frame(frame)
+            if (height, width) != track.frame_size:
+                raise ValueError(
+                    f"the frame is {width}x{height}, "
+                    f"but the track started on {track.frame_size[1]}x{track.frame_size[0]}"
+                )
+            request = self._request(track, frame)
+        except Exception as error:
+            return _failed(error)
+        return self._submit(request)
+
+    def stats(self) -> EngineStats:
+        """Return counts and times so far; idle is the time in which nothing was on the device."""
+        total = time.perf_counter() - self._since
+        return EngineStats(self._steps, self._stepped, max(0.0, total - self._idle_s), self._idle_s)
+
+    def close(self) -> None:
+        """Finish the batch under way, fail the requests that wait, and end the thread. May be called again."""
+        with self._wake:
+            self._closing = True
+            self._wake.notify_all()
+        self._thread.join()
+
+    def __enter__(self) -> Engine:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    # Callers' side
+
+    def _crop(self, track: Track, frame: np.ndarray, side: int, size: int) -> np.ndarray:
+        return crop(frame, track.state.centre_x, track.state.centre_y, side, size, track.fill)
+
+    def _request(self, track: Track, frame: np.ndarray, template: np.ndarray | None = None) -> _Request:
+        state = track.state
+        window = search_window(state.centre_x, state.centre_y, state.width, state.height, self.params.context)
+        return _Request(track, window, self._crop(track, frame, window.side, SEARCH_SIZE), template)
+
+    def _submit(self, request: _Request) -> Future[Any]:
+        with self._wake:
+            if self._closing:
+                return _failed(RuntimeError("the engine is closed"))
+            request.track.busy = True
+            self._tracks.add(request.track)
+            self._pending.append(request)
+            self._wake.notify()
+        return request.future
+
+    # The engine's thread
+
+    def _run(self) -> None:
+        flights: deque[tuple[list[_Request], Flight]] = deque()
+        try:
+            while True:
+                if len(flights) < self._depth:
+                    batch = self._take(flights[0][1] if flights else None)
+                    if batch:
+                        self._launch(batch, flights)
+                        if len(flights) < self._depth:
+                            continue
+                if flights:
+                    self._land(*flights.popleft())
+                elif self._closing:
+                    return
+        finally:
+            with self._wake:
+                self._closing = True
+                waiting = [request for request in self._pending if _begin(request)]
+                self._pending.clear()
+            for request in [*waiting, *(request for batch, _ in flights for request in batch)]:
+                _fail(request, RuntimeError("the engine was closed before this frame was tracked"))
+
+    def _take(self, flight: Flight | None) -> list[_Request]:
+        """Wait for requests and take up to a batch of them.
+
+        With a batch in flight, waits until that one is done or the next is full; otherwise until there is a
+        request and then a moment longer for the tracks that are about to have one.
+        """
+        with self._wake:
+            begin = time.perf_counter()
+            while flight is None and not self._pending and not self._closing:
+                self._wake.wait()
+            deadline = time.perf_counter() + _GATHER_S
+            while not self._closing and len(self._pending) < self._wanted():
+                if flight is None:
+                    left = deadline - time.perf_counter()
+                    if left <= 0:
+                        break
+                    self._wake.wait(left)
+                elif flight.ready():
+                    break
+                else:
+                    self._wake.wait(_GATHER_S / 5)
+            if flight is None:
+                self._idle_s += time.perf_counter() - begin
+            if self._closing:
+                return []
+            taken = [self._pending.popleft() for _ in range(min(self._limit, len(self._pending)))]
+        return [request for request in taken if _begin(request)]
+
+    def _wanted(self) -> int:
+        """As many requests as make a batch worth starting: the live tracks, shared by the batches in flight."""
+        return min(self._limit, max(1, -(-len(self._tracks) // self._depth)))
+
+    def _launch(self, batch: list[_Request], flights: deque[tuple[list[_Request], Flight]]) -> None:
+        """Start a batch; one that fails is tried again in halves, down to the request at fault."""
+        try:
+            started = [request for request in batch if request.template is not None]
+            if started:
+                made = self._stepper.templates([request.template for request in started])  # type: ignore[misc]
+                for request, kernels in zip(started, made, strict=True):
+                    request.track.kernels = kernels
+            flights.append((batch, self._stepper.launch([self._input(request) for request in batch])))
+        except Exception as error:
+            if len(batch) == 1:
+                _fail(batch[0], error)
+                return
+            half = len(batch) // 2
+            if isinstance(error, torch.cuda.OutOfMemoryError):
+                self._limit = max(1, half)
+                log.warning("out of device memory with %d tracks: at most %d from now on", len(batch), self._limit)
+                torch.cuda.empty_cache()
+            for part in (batch[:half], batch[half:]):
+                while flights:
+                    self._land(*flights.popleft())
+                self._launch(part, flights)
+
+    def _input(self, request: _Request) -> StepInput:
+        track = request.track
+        if track.kernels is None:
+            raise RuntimeError("the track has no template: it was not started by this engine")
+        return StepInput(
+            track.kernels, request.search, track.state, request.window.scale, track.frame_size,
+            hold=request.template is not None,
+        )  # fmt: skip
+
+    def _land(self, batch: list[_Request], flight: Flight) -> None:
+        try:
+            results = flight.result()
+        except Exception as error:
+            for request in batch:
+                _fail(request, error)
+            return
+        self._steps += 1
+        self._stepped += len(batch)
+        for request, result in zip(batch, results, strict=True):
+            self._resolve(request, result)
+
+    def _resolve(self, request: _Request, result: StepResult) -> None:
+        track, started = request.track, request.template is not None
+        values = (result.score, result.state.centre_x, result.state.centre_y, result.state.width, result.state.height)
+        if not np.isfinite(values).all():
+            _fail(request, FloatingPointError("the network answered with NaN or infinity for this frame"))
+            return
+        track.state = result.state
+        track.busy = False
+        output = TrackOutput(
+            score=1.0 if started else result.score,
+            box=result.state.box,
+            mask_probability=result.mask,
+            window=mask_window(request.window, result.row, result.column),
+            threshold=self.params.mask_threshold,
+        )
+        request.future.set_result((track, output) if started else output)
+
+
+def mask_window(window: SearchWindow, row: int, column: int) -> tuple[float, float, float, float]:
+    """Return x, y, w, h of the frame's square that the mask of a score-map cell covers."""
+    pixel = window.side / SEARCH_SIZE
+    x = window.x + (column - MASK_CELLS_BEFORE) * STRIDE * pixel
+    y = window.y + (row - MASK_CELLS_BEFORE) * STRIDE * pixel
+    return x, y, TEMPLATE_SIZE * pixel, TEMPLATE_SIZE * pixel
+
+
+def _begin(request: _Request) -> bool:
+    if request.future.set_running_or_notify_cancel():
+        return True
+    request.track.busy = False
+    return False
+
+
+def _fail(request: _Request, error: BaseException) -> None:
+    request.track.busy = False
+    request.future.set_exception(error)
+
+
+def _failed(error: BaseException) -> Future[Any]:
+    future: Future[Any] = Future()
+    future.set_exception(error)
+    return future

@@ -1,8 +1,8 @@
 """The clip: a range of one video and the objects to track in it.
 
 A `Clip` is what a manifest row becomes once it has been checked. It travels as JSON (inside the plan's Parquet
-rows) and is plain data: nothing here reads a manifest, opens a video or checks a value. Whoever builds one passes
-seconds and coordinates as floats, so that `10` in JSON Lines and `10.0` in Parquet give the same `clip_hash`.
+rows) and is plain data: nothing here reads a manifest, opens a video or checks a value. Whoever builds one
+passes seconds and coordinates as floats, so that `10` in JSON Lines and `10.0` in Parquet have one `clip_hash`.
 """
 
 import hashlib
@@ -169,10 +169,10 @@ def default_clip_id(
 ) -> str:
     """The id of a clip whose manifest row has none: `<stem>-<12 hex digits>`.
 
-    The stem is the file's name without its last suffix and without characters outside of `A-Za-z0-9._-`, cut to
-    150. The digits begin the SHA-256 of this JSON text in UTF-8, without spaces, non-ASCII characters as they are:
-    `["<video_uri as written>",start_frame,end_frame,start_s,end_s]`. An end that is not given is `null`, and
-    seconds are written as Python writes a float (`2.0`, `0.1`).
+    The stem is the file's name without its last suffix and without characters outside of `A-Za-z0-9._-`, cut
+    to 150. The digits begin the SHA-256 of this JSON text in UTF-8, without spaces, non-ASCII characters as
+    they are: `["<video_uri as written>",start_frame,end_frame,start_s,end_s]`. An end that is not given is
+    `null`, and seconds are written as Python writes a float (`2.0`, `0.1`).
 
     >>> default_clip_id("videos/a film.mp4", 0, 250)
     'afilm-a00dd3a8c5d8'

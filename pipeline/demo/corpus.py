@@ -26,11 +26,11 @@ TRUTH_SCHEMA = pa.schema(
 
 @dataclass(frozen=True, slots=True)
 class Corpus:
-    """Where the demo corpus is, and how many frames and clips it has."""
+    """Where the demo corpus is, and how many frames it has; a video's stem is its clip's id."""
 
     manifest: Path
     truth: Path
-    clips: int
+    videos: tuple[Path, ...]
     frames: int
 
 
@@ -42,17 +42,18 @@ def write_corpus(folder: Path) -> Corpus:
     """
     manifest, truth = folder / "manifest.jsonl", folder / "truth.parquet"
     folder.mkdir(parents=True, exist_ok=True)
-    lines, rows = [], []
+    lines, rows, videos = [], [], []
     for scene in SCENES:
-        clip_rows = _write_clip(scene, folder / "videos" / f"{scene.clip_id}.mp4")
+        videos.append(folder / "videos" / f"{scene.clip_id}.mp4")
+        clip_rows = _write_clip(scene, videos[-1])
         first = [row for row in clip_rows if row["frame_index"] == 0]
         objects = [{"object_id": row["object_id"], "box": coco.toBbox(row["mask"]).tolist()} for row in first]
-        video_uri = f"videos/{scene.clip_id}.mp4"
+        video_uri = videos[-1].relative_to(folder).as_posix()
         lines.append(json.dumps({"clip_id": scene.clip_id, "video_uri": video_uri, "objects": objects}))
         rows += clip_rows
     pq.write_table(pa.Table.from_pylist(rows, TRUTH_SCHEMA), truth)
     manifest.write_text("\n".join(lines) + "\n")
-    return Corpus(manifest, truth, clips=len(SCENES), frames=sum(scene.frames for scene in SCENES))
+    return Corpus(manifest, truth, tuple(videos), frames=sum(scene.frames for scene in SCENES))
 
 
 def _write_clip(scene: Scene, path: Path) -> list[dict]:

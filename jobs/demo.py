@@ -1,0 +1,77 @@
+#!/usr/bin/env python3
+"""Draw three short clips, track them with the main job on this machine, and show what came out.
+
+make demo
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+ROOT = Path(__file__).resolve().parents[1]
+if __name__ == "__main__":  # as a script, the checkout it lies in comes before any installed copy
+    sys.path.insert(0, str(ROOT))
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+
+
+@app.command()
+def demo(
+    folder: Annotated[
+        Path, typer.Option(help="Where all files go; an earlier demo there is removed.", metavar="DIR")
+    ] = ROOT / "out" / "demo",
+) -> None:
+    """Make a small corpus, run the main job on it, and print where the results are and what they say."""
+    from pipeline.demo.corpus import write_corpus
+    from pipeline.demo.tour import mean_overlap, queries, show
+    from pipeline.render import render_clip
+
+    terminal = Console(soft_wrap=True) if sys.stdout.isatty() else Console(width=140, soft_wrap=True)
+    started = time.monotonic()
+    _clear(folder)
+    corpus = write_corpus(folder / "corpus")
+    terminal.print(f"drew {len(corpus.videos)} clips, {corpus.frames} frames: {corpus.manifest}")
+
+    output = folder / "run"
+    command = [sys.executable, str(ROOT / "jobs" / "segment.py")]
+    command += ["--manifest", str(corpus.manifest), "--output", str(output), "--strict"]
+    terminal.print("$ " + " ".join(["python", "jobs/segment.py", *command[2:]]), markup=False)
+    # A local Ray on loopback needs no token; a cluster named in RAY_ADDRESS is not for a demo.
+    environment = {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0", **os.environ}
+    environment.pop("RAY_ADDRESS", None)
+    status = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL).returncode
+    if status:
+        raise SystemExit(status)
+
+    overlays = [folder / "overlay" / f"{video.stem}.mp4" for video in corpus.videos]
+    for video, overlay in zip(corpus.videos, overlays, strict=True):
+        render_clip(str(output), video.stem, str(video), overlay)
+    for query in queries(output):
+        show(query, terminal)
+    terminal.print(f"\nmean overlap of the masks with the drawn truth: {mean_overlap(output, corpus.truth):.3f}\n")
+    terminal.print(f"tables    {output}/masks/*.parquet\n          {output}/clips/*.parquet", highlight=False)
+    terminal.print("overlay   " + "\n          ".join(map(str, overlays)), highlight=False)
+    for report in sorted((output / "_runs").iterdir()):
+        terminal.print(f"report    {report}", highlight=False)
+    terminal.print(f"done in {time.monotonic() - started:.0f} s", highlight=False)
+
+
+def _clear(folder: Path) -> None:
+    """Removes an earlier demo; leaves any other folder alone."""
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / "corpus" / "manifest.jsonl").is_file():
+        raise SystemExit(f"{folder} holds something other than an earlier demo; name an empty folder")
+    for name in ("corpus", "run", "overlay"):
+        shutil.rmtree(folder / name, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,67 @@
+"""Videos that players accept: size, rate, times, index in front; never half a file."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from pipeline.video_writer import VideoWriter
+
+
+def frame(value: int, height: int = 48, width: int = 64) -> np.ndarray:
+    return np.full((height, width, 3), value, np.uint8)
+
+
+def read(path: Path) -> tuple[list[float], list[np.ndarray], Fraction]:
+    with av.open(str(path)) as video:
+        stream = video.streams.video[0]
+        frames = list(video.decode(stream))
+        assert stream.average_rate is not None
+        times = [float(item.time or 0) for item in frames]
+        return times, [item.to_ndarray(format="rgb24") for item in frames], stream.average_rate
+
+
+@pytest.mark.parametrize("fps", [24.0, 25.0, 30000 / 1001, 12.5])
+def test_constant_rate(tmp_path: Path, fps: float) -> None:
+    path = tmp_path / "new folder" / "a.mp4"
+    with VideoWriter(path, fps) as video:
+        for value in range(0, 200, 10):
+            video.write(frame(value))
+    times, frames, rate = read(path)
+    assert float(rate) == pytest.approx(fps, rel=1e-3)
+    assert times == pytest.approx([i / fps for i in range(20)], abs=2e-5)
+    assert [int(item.mean()) for item in frames] == pytest.approx(list(range(0, 200, 10)), abs=3)
+    assert frames[0].shape == (48, 64, 3)
+
+
+def test_own_times_keep_gaps(tmp_path: Path) -> None:
+    with VideoWriter(tmp_path / "a.mp4", 10) as video:
+        for pts_s in (7.0, 7.1, 7.5, 7.52):
+            video.write(frame(90), pts_s)
+    assert read(tmp_path / "a.mp4")[0] == pytest.approx([0, 0.1, 0.5, 0.52], abs=2e-5)
+
+
+def test_odd_sizes_are_cut(tmp_path: Path) -> None:
+    with VideoWriter(tmp_path / "a.mp4", 10) as video:
+        video.write(frame(90, 49, 65))
+    assert read(tmp_path / "a.mp4")[1][0].shape == (48, 64, 3)
+
+
+def test_index_is_in_front(tmp_path: Path) -> None:
+    with VideoWriter(tmp_path / "a.mp4", 10) as video:
+        video.write(frame(90))
+    data = (tmp_path / "a.mp4").read_bytes()
+    assert 0 < data.index(b"moov") < data.index(b"mdat")
+
+
+def test_an_error_leaves_no_file(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError), VideoWriter(tmp_path / "a.mp4", 10) as video:
+        video.write(frame(90))
+        raise RuntimeError
+    with VideoWriter(tmp_path / "empty.mp4", 10):
+        pass
+    assert list(tmp_path.iterdir()) == []

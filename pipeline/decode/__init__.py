@@ -1,4 +1,4 @@
-"""Video to frames: PyAV describes every file, decord or PyAV decodes it, nobody else knows which."""
+"""Video to frames: PyAV describes every file, decord or PyAV decodes it, and nothing else knows which."""
 
 from pipeline.decode.errors import Stage, VideoError
 from pipeline.decode.events import (

@@ -1,4 +1,4 @@
-"""The one exception of the decoding package: it becomes a clip's `error_stage`, `error_type` and `error_message`."""
+"""The one exception of the decoding package: it becomes the error columns of a clip."""
 
 from __future__ import annotations
 
@@ -10,17 +10,29 @@ Stage = Literal["fetch", "open", "decode"]
 class VideoError(Exception):
     """A video that cannot be fetched, opened or decoded as asked.
 
-    `stage` and `error_type` are the columns of `clips` of the same name. `error_type` is one of a small set:
-    `NotFound`, `FetchError`, `DiskFull`, `FileTooLarge` (fetch); `EmptyFile`, `InvalidData`, `NoVideoStream`,
-    `UnsupportedCodec`, `FrameTooLarge`, `NoFrames`, `RangeOutsideVideo` (open); `TooManyCorrupt`, `Truncated`,
-    `SizeChanged`, `Timeout`, `WorkerCrashed` (decode).
+    `stage` and `error_type` are the columns `error_stage` and `error_type` of `clips`. `error_type` is one of:
+    fetch: `NotFound`, `FetchError`, `DiskFull`, `FileTooLarge`;
+    open: `NotFound`, `EmptyFile`, `InvalidData`, `NoVideoStream`, `UnsupportedCodec`, `FrameTooLarge`, `NoFrames`,
+    `RangeOutsideVideo`;
+    decode: `InvalidData`, `TooManyCorrupt`, `Truncated`, `SizeChanged`, `Timeout`, `WorkerCrashed`.
+
+    Attributes:
+        keep_rows: frames handed out before the error are right and worth keeping.
     """
 
-    def __init__(self, stage: Stage, error_type: str, message: str) -> None:
+    def __init__(self, stage: Stage, error_type: str, message: str, *, keep_rows: bool = False) -> None:
         super().__init__(stage, error_type, message)
         self.stage: Stage = stage
         self.error_type = error_type
         self.message = message
+        self.keep_rows = keep_rows
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _rebuild, (self.stage, self.error_type, self.message, self.keep_rows)
 
     def __str__(self) -> str:
         return f"{self.error_type} ({self.stage}): {self.message}"
+
+
+def _rebuild(stage: Stage, error_type: str, message: str, keep_rows: bool) -> VideoError:
+    return VideoError(stage, error_type, message, keep_rows=keep_rows)

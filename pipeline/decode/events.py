@@ -1,7 +1,8 @@
 """What goes into decoding (`ClipRequest`, `DecodeLimits`) and what comes out, clip by clip (`Event`).
 
-A clip's events are `Opened`, any number of `Chunk`, then exactly one of `Finished` and `Failed`. A clip that cannot be
-fetched or opened has `Failed` alone. Plain data, so that events travel between processes.
+A clip's events are `Opened`, any number of `Chunk`, then exactly one of `Finished` and `Failed`. A clip that cannot
+be fetched or opened has `Failed` alone. A second `Opened` for the same clip starts it over: whatever came before is
+void. That happens where decord is found to have given a wrong frame, and after a worker died.
 """
 
 from __future__ import annotations
@@ -22,10 +23,10 @@ class DecodeLimits:
     """What one clip may cost; each limit has a named error.
 
     Attributes:
-        max_frame_pixels: largest coded frame, width times height (`FrameTooLarge`).
+        max_frame_pixels: largest frame, width times height (`FrameTooLarge`).
         max_file_bytes: largest video file (`FileTooLarge`).
-        max_clip_seconds: longest wall time for one clip, fetch to last frame, waits for the consumer left out
-            (`Timeout`).
+        max_clip_seconds: longest wall time for one clip, from fetch to last frame, without the time in which the
+            consumer was busy (`Timeout`).
     """
 
     max_frame_pixels: int = 8192 * 8192
@@ -40,12 +41,13 @@ class ClipRequest:
     Attributes:
         clip_id: for messages.
         video_location: absolute local path, `file://` or `s3://` URI.
-        start_frame, end_frame: half-open range of source frames in presentation order; None is the video's own end.
-        start_s, end_s: the same in seconds after the first frame, in place of frames: frames with
+        start_frame, end_frame: half-open range of source frames in presentation order; None is the video's own end,
+            and an end beyond the video's is the video's (`Opened.end_frame` says which).
+        start_s, end_s: the same in seconds after the first frame, in place of frames: the frames with
             `start_s <= pts_s < end_s`.
         stride: hand out every n-th frame, counted from the range's first.
         decoder: the decoder wanted; `VideoInfo.decoder` says which was used.
-        max_corrupt: largest fraction of undecodable frames in the range before the clip fails.
+        max_corrupt: largest fraction of undecodable frames in the range; a clip with more fails.
     """
 
     clip_id: str
@@ -61,15 +63,15 @@ class ClipRequest:
 
 @dataclass(frozen=True, slots=True)
 class VideoInfo:
-    """A video as its container describes it, before anything is decoded.
+    """A video as its container and its first frame describe it.
 
     Attributes:
         width, height: pixels of the upright frame, after rotation.
-        rotation: degrees the coded frame is turned clockwise to stand upright: 0, 90, 180 or 270.
-        fps: average frames per second.
+        rotation: degrees by which the coded frame is turned clockwise to stand upright: 0, 90, 180 or 270.
+        fps: average frames per second; 0 where the container does not say.
         frames: frames expected, counted in packets that are to be shown.
         codec: FFmpeg's name of the codec, such as "h264".
-        decoder: the decoder in use; "pyav" also where decord was asked for and disagreed with the probe.
+        decoder: the decoder in use; "pyav" also where decord was asked for and does not agree with the probe.
     """
 
     width: int
@@ -83,7 +85,7 @@ class VideoInfo:
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """Clip `clip` (its index in the requests) is open; `[start_frame, end_frame)` is its range in source frames."""
+    """Clip `clip` (its index in the requests) starts; `[start_frame, end_frame)` is its range in source frames."""
 
     clip: int
     info: VideoInfo
@@ -93,12 +95,12 @@ class Opened:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Consecutive decoded frames of a clip.
+    """Decoded frames of a clip, in presentation order.
 
     Attributes:
-        frames: uint8 [n, height, width, 3], RGB, upright. Read-only memory, perhaps of the object store: copy what
+        frames: uint8 [n, height, width, 3], RGB, upright, n >= 1. Read-only, in the object store's memory: copy what
             must outlive the chunk.
-        frame_index: int64 [n], index in the source video, presentation order.
+        frame_index: int64 [n], index in the source video, presentation order, strictly increasing.
         pts_s: float64 [n], seconds after the video's first frame.
         corrupt_frames: undecodable frames of the range met so far; they are missing from `frame_index`.
     """
@@ -115,8 +117,8 @@ class Finished:
     """The clip's range is decoded to its end.
 
     Attributes:
-        frames: frames handed out.
-        corrupt_frames: frames of the range (before stride) that could not be decoded.
+        frames: frames handed out since the last `Opened`.
+        corrupt_frames: frames of the range, stride left aside, that could not be decoded.
         decoder: the decoder that gave the last frame: "pyav" where decord gave up on the way.
         decode_wait_s: seconds the consumer waited for this clip's events.
     """
@@ -133,8 +135,9 @@ class Failed:
     """The clip ends here.
 
     Attributes:
-        keep_rows: the frames handed out before are right and worth keeping (a late decode error: status `partial` when
-            there are any); False where too much of the clip is bad for its rows to mean anything.
+        keep_rows: the frames handed out since the last `Opened` are right and worth keeping (status `partial` when
+            there are any): the file is cut off, a frame changes size, a limit was reached, the worker died. False
+            where too much of the clip is bad for its rows to mean anything (`TooManyCorrupt`).
         decoder: the decoder in use, None where the clip was not opened.
     """
 

@@ -13,22 +13,26 @@ class DecodeSettings:
 
     Attributes:
         limits: what one clip may cost.
-        chunk_bytes: frames are handed out in chunks of about this many bytes, one frame at least.
-        threads: decoding threads of one clip.
-        hang_seconds: a decoder that makes no progress for this long is given up (`Timeout`).
-        scratch: folder for staged videos; None is the system's temporary folder.
+        chunk_bytes: frames are handed out in chunks of at most this many bytes, one frame at least.
+        threads: decoding threads of one clip. With one, damaged files too decode to the same bits everywhere.
+        hang_seconds: a worker that gives no sign of life for this long is given up (`Timeout`); decord is given up
+            for PyAV after a third of it.
+        scratch: folder for staged videos; None is a folder of ours in the system's temporary folder.
         in_process: decode in the calling process, without Ray.
-        num_cpus: CPUs a decode task claims from Ray; 0 lets a full machine still decode.
+        num_cpus: CPUs a decode task claims from Ray; 0 lets a machine decode whose CPUs are all claimed.
         node_id: Ray node preferred for the decode task, such as the consumer's own.
         chunks_ahead: chunks decoded ahead of the consumer.
+        crash_retries: how often a clip is started over after its worker died, which may be no fault of its own
+            (lost node, out of memory).
     """
 
     limits: DecodeLimits = field(default_factory=DecodeLimits)
     chunk_bytes: int = 32 << 20
-    threads: int = 2
+    threads: int = 1
     hang_seconds: float = 120.0
     scratch: str | None = None
     in_process: bool = False
     num_cpus: float = 0.0
     node_id: str | None = None
     chunks_ahead: int = 2
+    crash_retries: int = 1

@@ -45,9 +45,8 @@ def demo(
     command = [sys.executable, str(ROOT / "jobs" / "segment.py")]
     command += ["--manifest", str(corpus.manifest), "--output", str(output), "--strict"]
     terminal.print("$ " + " ".join(["python", "jobs/segment.py", *command[2:]]), markup=False)
-    # A local Ray on loopback needs no token; a cluster named in RAY_ADDRESS is not for a demo.
-    environment = {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0", **os.environ}
-    environment.pop("RAY_ADDRESS", None)
+    # A Ray of the demo's own, whatever runs on this machine; on loopback it needs no token.
+    environment = {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0", **os.environ, "RAY_ADDRESS": "local"}
     status = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL).returncode
     if status:
         raise SystemExit(status)

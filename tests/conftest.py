@@ -17,6 +17,8 @@ from infra.local import seaweed
 
 ROOT = Path(__file__).resolve().parent.parent
 
+# Whatever Ray a test or its subprocess starts is its own: never another one on this machine, never a real cluster.
+os.environ["RAY_ADDRESS"] = "local"
 # Ray 2.60 turns token authentication on by itself; tests talk to loopback only.
 os.environ.setdefault("RAY_AUTH_MODE", "disabled")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -109,6 +111,7 @@ def ray_local(s3_settings: seaweed.S3Settings) -> Iterator[None]:
         num_cpus=2,
         num_gpus=0,
         include_dashboard=False,
+        _node_ip_address="127.0.0.1",
         object_store_memory=1024**3,
         log_to_driver=True,
         configure_logging=False,

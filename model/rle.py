@@ -41,6 +41,8 @@ def encode_window(window: np.ndarray, x: int, y: int, frame_height: int, frame_w
 def window_runs(window: np.ndarray, x: int, y: int, frame_height: int, frame_width: int) -> np.ndarray:
     """Return the frame's run lengths, int64 [n], zeros first, summing to the frame's pixels."""
     height = window.shape[0]
+    if window.size == 0:
+        return np.array([frame_height * frame_width])
     # A zero above and below every column ends each run within its column.
     apart_rows = cv2.copyMakeBorder((window != 0).view(np.uint8), 1, 1, 0, 0, cv2.BORDER_CONSTANT, value=0)
     flat = cv2.transpose(apart_rows).reshape(-1)

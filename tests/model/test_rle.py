@@ -20,9 +20,7 @@ def reference(full: np.ndarray) -> dict:
 @st.composite
 def windows(draw):
     window = draw(
-        hnp.arrays(
-            np.uint8, hnp.array_shapes(min_dims=2, max_dims=2, max_side=12), elements=st.integers(0, 1)
-        )
+        hnp.arrays(np.uint8, hnp.array_shapes(min_dims=2, max_dims=2, max_side=12), elements=st.integers(0, 1))
     )
     before = draw(st.tuples(st.integers(0, 40), st.integers(0, 40)))
     after = draw(st.tuples(st.integers(0, 40), st.integers(0, 40)))
@@ -62,6 +60,10 @@ def test_bool_windows_and_views_are_the_same():
     wanted = rle.encode_window(window.astype(np.uint8), 3, 4, 60, 80)
     assert rle.encode_window(window, 3, 4, 60, 80) == wanted
     assert rle.encode_window(window[::-1].copy()[::-1], 3, 4, 60, 80) == wanted
+
+
+def test_an_empty_window_is_an_empty_mask():
+    assert rle.encode_window(np.zeros((0, 0), bool), 0, 0, 6, 5) == reference(np.zeros((6, 5)))
 
 
 def test_window_outside_the_frame_is_refused():

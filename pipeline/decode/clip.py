@@ -2,46 +2,20 @@
 
 from __future__ import annotations
 
-import threading
-import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import replace
-from typing import TypeVar
 
 import numpy as np
 
+from pipeline.decode.clock import Clock
 from pipeline.decode.decord import DecordDecoder, DecordGone, DecordWrong, suits
 from pipeline.decode.decord_process import DecordProcess
 from pipeline.decode.errors import VideoError
 from pipeline.decode.events import Chunk, ClipRequest, DecoderName, Event, Failed, Finished, Opened
 from pipeline.decode.probe import Probe
-from pipeline.decode.protocol import BEAT_SECONDS, Block
+from pipeline.decode.protocol import Block
 from pipeline.decode.pyav import PyAVDecoder
 from pipeline.decode.settings import DecodeSettings
-
-T = TypeVar("T")
-
-
-def with_beats(work: Callable[[], T]) -> Generator[None, None, T]:
-    """Run `work` in a thread; yields None as a sign of life while it runs and returns its result."""
-    done: list[T] = []
-    failed: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            done.append(work())
-        except BaseException as error:
-            failed.append(error)
-
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    while thread.is_alive():
-        thread.join(BEAT_SECONDS)
-        if thread.is_alive():
-            yield None
-    if failed:
-        raise failed[0]
-    return done[0]
 
 
 def resolve_range(request: ClipRequest, probe: Probe) -> tuple[int, int, bool]:
@@ -55,8 +29,7 @@ def resolve_range(request: ClipRequest, probe: Probe) -> tuple[int, int, bool]:
         seconds = probe.seconds(np.arange(frames))
         start = int(np.searchsorted(seconds, request.start_s or 0.0))
         end = None if request.end_s is None else int(np.searchsorted(seconds, request.end_s))
-        if request.end_s is not None and end == frames and not probe.cut_off:
-            end = None
+        end = None if end == frames else end
     if not 0 <= start < min(frames, frames if end is None else end):
         asked = (
             f"seconds {request.start_s} to {request.end_s}"
@@ -69,29 +42,13 @@ def resolve_range(request: ClipRequest, probe: Probe) -> tuple[int, int, bool]:
     return start, min(frames, frames if end is None else end), end is None or end > frames
 
 
-class _Clock:
-    """Time spent on a clip, without the time that the consumer takes between events."""
-
-    def __init__(self, limit: float) -> None:
-        self._limit = limit
-        self._spent = 0.0
-        self._since = time.monotonic()
-
-    def pause(self) -> None:
-        self._spent += time.monotonic() - self._since
-
-    def resume(self) -> None:
-        self._since = time.monotonic()
-
-    def check(self, location: str) -> None:
-        spent = self._spent + time.monotonic() - self._since
-        if spent > self._limit:
-            message = f"{location} took {spent:.0f} s to decode, the limit for one clip is {self._limit:.0f} s"
-            raise VideoError("decode", "Timeout", message, keep_rows=True)
-
-
 def decode_clip(
-    clip: int, request: ClipRequest, probe: Probe, settings: DecodeSettings, process: DecordProcess
+    clip: int,
+    request: ClipRequest,
+    probe: Probe,
+    settings: DecodeSettings,
+    process: DecordProcess,
+    clock: Clock | None = None,
 ) -> Iterator[Event | None]:
     """The events of one clip; None is a sign of life.
 
@@ -106,22 +63,19 @@ def decode_clip(
     except VideoError as error:
         yield failure(clip, error)
         return
-    clock = _Clock(settings.limits.max_clip_seconds)
+    clock = clock or Clock(probe.location, settings.limits.max_clip_seconds)
     allowed = request.max_corrupt * (end - start)
     handed, corrupt, decoder = 0, 0, "pyav"
     try:
         for item in _blocks(request, probe, start, end, settings, process):
-            clock.check(probe.location)
+            clock.check()
             if item is None:
-                clock.pause()
                 yield None
-                clock.resume()
                 continue
             if isinstance(item, str):
                 handed, corrupt, decoder = 0, 0, item
-                clock.pause()
-                yield Opened(clip, replace(probe.info, decoder=item), start, end)
-                clock.resume()
+                with clock.paused():
+                    yield Opened(clip, replace(probe.info, decoder=item), start, end)
                 continue
             decoder, block = item
             corrupt = block.corrupt
@@ -129,9 +83,8 @@ def decode_clip(
             if len(block.frame_index):
                 handed += len(block.frame_index)
                 seconds = probe.seconds(block.frame_index)
-                clock.pause()
-                yield Chunk(clip, block.frames, block.frame_index, seconds, corrupt)
-                clock.resume()
+                with clock.paused():
+                    yield Chunk(clip, block.frames, block.frame_index, seconds, corrupt)
         if probe.cut_off is not None and to_the_end:
             message = f"{probe.location} ends early, after frame {probe.info.frames - 1}: {probe.cut_off}"
             raise VideoError("decode", "Truncated", message, keep_rows=True)
@@ -145,9 +98,7 @@ def failure(
     clip: int, error: VideoError, *, frames: int = 0, corrupt: int = 0, decoder: DecoderName | None = None
 ) -> Failed:
     """The event of an error."""
-    return Failed(
-        clip, error.stage, error.error_type, error.message, frames, corrupt, error.keep_rows, decoder=decoder
-    )
+    return Failed(clip, error.stage, error.error_type, error.message, frames, corrupt, error.keep_rows, decoder=decoder)
 
 
 def _check_corrupt(probe: Probe, corrupt: int, allowed: float, start: int, end: int) -> None:
@@ -167,7 +118,6 @@ def _blocks(
 ) -> Iterator[_Item]:
     """A decoder's name where a decoder starts at `start`, then its blocks with the name of who gave them."""
     entry = start
-    corrupt = 0
     if request.decoder == "decord" and suits(probe, process.shared_bytes // 2):
         decord = DecordDecoder(
             probe,
@@ -189,35 +139,34 @@ def _blocks(
                 entry = decord.last[0]
         finally:
             decord.close()
-    pyav = PyAVDecoder(
-        probe, threads=settings.threads, chunk_bytes=settings.chunk_bytes, limits=settings.limits
-    )
-    if entry != start:
-        takeover = _take_over(pyav, decord, entry, end, request.stride)
-        if (yield from takeover):
-            return
+    pyav = PyAVDecoder(probe, threads=settings.threads, chunk_bytes=settings.chunk_bytes, limits=settings.limits)
+    if entry != start and (yield from _take_over(pyav, decord, entry, end, request.stride)):
+        return
     yield "pyav"
     for block in pyav.chunks(start, end, request.stride):
         yield None if block is None else ("pyav", block)
-    yield "pyav", _tail(pyav, probe)
+    yield "pyav", _tail(pyav)
 
 
 def _take_over(
     pyav: PyAVDecoder, decord: DecordDecoder, entry: int, end: int, stride: int
 ) -> Generator[_Item, None, bool]:
-    """Go on with PyAV after the last frame that decord gave. False, and nothing given, where that frame was wrong."""
+    """Go on with PyAV after the last frame that decord gave. False, and nothing given, where that one was wrong."""
     assert decord.last is not None
     confirmed = False
-    for block in pyav.chunks(entry, end, stride):
-        if block is not None and not confirmed:
-            first = block.frames[0]
-            if block.frame_index[0] != entry or not np.array_equal(first, decord.last[1]):
-                return False
-            confirmed = True
-            block = Block(block.frames[1:], block.frame_index[1:], block.corrupt)
-        yield None if block is None else ("pyav", block)
+    try:
+        for block in pyav.chunks(entry, end, stride):
+            if block is not None and not confirmed:
+                if block.frame_index[0] != entry or not np.array_equal(block.frames[0], decord.last[1]):
+                    return False
+                confirmed = True
+                block = Block(block.frames[1:], block.frame_index[1:], block.corrupt)
+            yield None if block is None else ("pyav", block)
+    except VideoError:
+        if confirmed:
+            raise
     if confirmed:
-        yield "pyav", _tail(pyav, None)
+        yield "pyav", _tail(pyav)
     return confirmed
 
 
@@ -225,6 +174,6 @@ def _own(block: Block) -> Block:
     return Block(block.frames.copy(), block.frame_index, block.corrupt)
 
 
-def _tail(pyav: PyAVDecoder, probe: Probe | None) -> Block:
+def _tail(pyav: PyAVDecoder) -> Block:
     """No frames, only the count: undecodable frames at the end of a range are in no block."""
     return Block(np.empty((0, 0, 0, 3), np.uint8), np.empty(0, np.int64), pyav.corrupt)

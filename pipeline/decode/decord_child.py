@@ -22,12 +22,13 @@ import os
 import select
 import signal
 import sys
+from typing import Any, TextIO
 
 EXACT = "1e-9"
 """decord's fault_tol for which the first repeated frame is an error (0 and -1 mean: repeat without a word)."""
 
 
-def drop(reader, count, out):
+def drop(reader: Any, count: int, out: TextIO) -> None:
     for _ in range(count):
         reader.next()
         out.write('{"n": 0}\n')
@@ -43,8 +44,9 @@ def main(memory: int, answers: int, parent: int) -> None:
 
     shared = np.frombuffer(mmap.mmap(memory, 0), np.uint8)
     out = os.fdopen(answers, "w", buffering=1)
-    reader, fresh, shape = None, True, ()
-    commands = sys.stdin.buffer.raw
+    reader: Any = None
+    fresh, shape = True, ()
+    commands = os.fdopen(0, "rb", buffering=0)
     pending = b""
     while True:
         while b"\n" not in pending:
@@ -56,6 +58,7 @@ def main(memory: int, answers: int, parent: int) -> None:
             pending += data
         line, pending = pending.split(b"\n", 1)
         command = json.loads(line)
+        answer: dict[str, Any]
         try:
             if "open" in command:
                 reader, fresh = None, True

@@ -2,8 +2,8 @@
 
 The packets' timestamps, sorted, are the video's frames: the position in that list is the frame index that the rest of
 the service speaks of, whichever decoder runs and from wherever it starts. Not frames: packets flagged to be discarded
-(edit lists), empty ones, VP8 pictures that are never shown, and what comes before the first key frame and cannot be decoded
-without the part that was cut off.
+(edit lists), empty ones, VP8 pictures that are never shown, and what comes before the first key frame and cannot be
+decoded without the part that was cut off.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def _choose(container: InputContainer) -> VideoStream | None:
     if marked:
         return marked[0]
     best = container.streams.best("video")
-    return best if best in streams else next(iter(streams), None)  # type: ignore[return-value]
+    return best if best in streams else next(iter(streams), None)
 
 
 def probe(path: str, *, location: str | None = None, limits: DecodeLimits | None = None) -> Probe:
@@ -124,9 +124,7 @@ def probe(path: str, *, location: str | None = None, limits: DecodeLimits | None
         return _describe(path, location, container, stream, limits)
 
 
-def _describe(
-    path: str, location: str, container: InputContainer, number: int, limits: DecodeLimits
-) -> Probe:
+def _describe(path: str, location: str, container: InputContainer, number: int, limits: DecodeLimits) -> Probe:
     stream: Any = container.streams[number]
     context = stream.codec_context
     if context is None:

@@ -98,9 +98,7 @@ class PyAVDecoder:
         for entry in self._entries(start):
             entered = entry is None
             last = start - 1
-            container, number = open_video(
-                self._probe.path, max_pixels=self._limits.max_frame_pixels, threads=threads
-            )
+            container, number = open_video(self._probe.path, max_pixels=self._limits.max_frame_pixels, threads=threads)
             with container:
                 for item in self._pass(container, number, entry, start):
                     if item is None:
@@ -186,7 +184,7 @@ class PyAVDecoder:
         return place if place < len(self._probe.pts) and self._probe.pts[place] == frame.pts else None
 
     def _upright_rgb(self, frame: VideoFrame) -> NDArray[np.uint8]:
-        plane = self._reformatter.reformat(frame, format="rgb24").planes[0]
+        plane: Any = self._reformatter.reformat(frame, format="rgb24").planes[0]
         rows = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)[:, : plane.width * 3]
         image = rows.reshape(plane.height, plane.width, 3)
         return np.rot90(image, self._probe.quarter_turns) if self._probe.quarter_turns else image

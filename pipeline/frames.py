@@ -1,0 +1,143 @@
+"""Frames of many clips, decoded in Ray worker processes: `stream`.
+
+One streaming-generator task serves a lane of clips in turn, since starting a task costs milliseconds and a clip may be
+short. A crash in a decoder ends one worker; the clip it was at is started over once, then failed, and the lane goes on
+in another worker.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+from pipeline.decode.events import Chunk, ClipRequest, Event, Failed, Finished, Opened
+from pipeline.decode.lane import lane_events
+from pipeline.decode.settings import DecodeSettings
+
+
+def stream(requests: Sequence[ClipRequest], settings: DecodeSettings | None = None) -> Iterator[Event]:
+    """The events of the clips, clip by clip, in order (see `pipeline.decode.events`).
+
+    Frames are decoded at most `settings.chunks_ahead` chunks ahead of the consumer. Close the iterator, or use it up,
+    in the thread that created it; closing it early ends the decoding. Ray must be up unless `settings.in_process`.
+    """
+    settings = settings or DecodeSettings()
+    waited, began = 0.0, time.monotonic()
+    source: Any = lane_events(requests, settings) if settings.in_process else _lanes(requests, settings)
+    with contextlib.closing(source):
+        for event in source:
+            if event is None:
+                continue
+            waited += time.monotonic() - began
+            if isinstance(event, Finished | Failed):
+                event = replace(event, decode_wait_s=waited)
+                waited = 0.0
+            yield event
+            del event
+            began = time.monotonic()
+
+
+class _Lost(Exception):
+    """The worker is gone, or as good as gone."""
+
+    def __init__(self, error_type: str, message: str) -> None:
+        super().__init__(message)
+        self.error_type = error_type
+
+
+def _lanes(requests: Sequence[ClipRequest], settings: DecodeSettings) -> Iterator[Event]:
+    """Worker after worker until every clip has ended."""
+    following, tries = 0, 0
+    while following < len(requests):
+        at = _Place()
+        try:
+            for event in _worker(requests[following:], settings, following):
+                at.see(event)
+                if isinstance(event, Finished | Failed):
+                    following, tries = event.clip + 1, 0
+                yield event
+                del event
+            if following < len(requests):
+                raise _Lost("WorkerCrashed", "the decode worker stopped early")
+        except _Lost as lost:
+            tries += 1
+            if tries > settings.crash_retries:
+                message = f"{requests[following].video_location}: {lost}, {tries} time(s)"
+                yield at.failed(following, lost.error_type, message)
+                following, tries = following + 1, 0
+
+
+class _Place:
+    """How far the clip under way has come."""
+
+    def __init__(self) -> None:
+        self._opened: Opened | None = None
+        self._frames = 0
+        self._corrupt = 0
+
+    def see(self, event: Event) -> None:
+        if isinstance(event, Chunk):
+            self._frames += len(event.frame_index)
+            self._corrupt = event.corrupt_frames
+        else:
+            self._opened = event if isinstance(event, Opened) else None
+            self._frames, self._corrupt = 0, 0
+
+    def failed(self, clip: int, error_type: str, message: str) -> Failed:
+        decoder = self._opened.info.decoder if self._opened else None
+        return Failed(clip, "decode", error_type, message, self._frames, self._corrupt, True, decoder=decoder)
+
+
+def _worker(requests: Sequence[ClipRequest], settings: DecodeSettings, first: int) -> Iterator[Event]:
+    """One worker's events. Raises _Lost where the worker dies or gives no sign of life.
+
+    The generator is made and read in one thread, and cancelled at the end: the task would go on without a reader.
+    """
+    import ray
+    from ray.exceptions import RayError
+
+    generator = _task(settings).remote(list(requests), settings, first)
+    over = False
+    try:
+        while True:
+            ready, _ = ray.wait([generator], timeout=settings.hang_seconds, fetch_local=False)
+            if not ready:
+                raise _Lost("Timeout", f"the decode worker gave no sign of life for {settings.hang_seconds:.0f} s")
+            try:
+                event = ray.get(next(generator))
+            except StopIteration:
+                over = True
+                return
+            except RayError as error:
+                over = True
+                raise _Lost("WorkerCrashed", f"the decode worker died ({type(error).__name__})") from None
+            if event is not None:
+                yield event
+            del event
+    finally:
+        if not over:
+            with contextlib.suppress(Exception):
+                ray.cancel(generator, force=True)
+
+
+def _task(settings: DecodeSettings) -> Any:
+    options: dict[str, Any] = {
+        "num_cpus": settings.num_cpus,
+        "_generator_backpressure_num_objects": max(1, settings.chunks_ahead),
+    }
+    if settings.node_id is not None:
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(settings.node_id, soft=True)
+    return _remote_lane().options(**options)
+
+
+@cache
+def _remote_lane() -> Any:
+    import ray
+
+    return ray.remote(num_returns="streaming", max_retries=0)(lane_events)

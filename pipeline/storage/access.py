@@ -10,7 +10,6 @@ import tempfile
 import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 
 from pyarrow import fs
@@ -190,10 +189,13 @@ def delete_many(uris: Iterable[str], settings: Settings | None = None) -> None:
     S3Store(chosen).delete(remote)
 
 
-def abort_uploads(folder: str, before: datetime, settings: Settings | None = None) -> int:
-    """Removes what killed writers left below a folder before a time: temporary files, unfinished uploads."""
+def abort_uploads(folder: str, settings: Settings | None = None) -> int:
+    """Removes what killed writers left below a folder (temporary files, unfinished uploads); how many.
+
+    Uploads that are still going on there fail too, so only the holder of the folder's lease may call it.
+    """
     store, at = _store(folder, settings)
-    return store.abort_uploads(at, before)
+    return store.abort_uploads(at)
 
 
 def check_writable(folder: str, settings: Settings | None = None) -> Probe:

@@ -131,14 +131,12 @@ class LocalStore:
                 with contextlib.suppress(NotFound):
                     self._run(at, "delete", partial(os.unlink, path))
 
-    def abort_uploads(self, folder: Location, before: datetime) -> int:
-        """Deletes the temporary files below a folder that were written earlier; returns how many."""
+    def abort_uploads(self, folder: Location) -> int:
+        """Deletes the temporary files below a folder; returns how many."""
         stale = [
             entry
             for entry in self.entries(folder, "")
-            if entry.uri.endswith(TEMPORARY_SUFFIX)
-            and os.path.basename(entry.uri).startswith(".")
-            and entry.modified < before
+            if entry.uri.endswith(TEMPORARY_SUFFIX) and os.path.basename(entry.uri).startswith(".")
         ]
         self.delete(Location(None, entry.uri) for entry in stale)
         return len(stale)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -132,8 +131,8 @@ class S3Store:
             for _ in pool.map(one, places):
                 pass
 
-    def abort_uploads(self, folder: Location, before: datetime) -> int:
-        """Drops the unfinished multipart uploads below a folder that began earlier; returns how many."""
+    def abort_uploads(self, folder: Location) -> int:
+        """Drops the unfinished multipart uploads below a folder; returns how many."""
         prefix = f"{folder.key}/" if folder.key else ""
         query = {"Bucket": folder.bucket, "Prefix": prefix}
         pages = self._client.get_paginator("list_multipart_uploads").paginate(**query)
@@ -143,7 +142,7 @@ class S3Store:
             )
         except Unconditional:
             return 0
-        stale = [one for one in found if one["Initiated"] < before and one["Key"].startswith(prefix)]
+        stale = [one for one in found if one["Key"].startswith(prefix)]
         for one in stale:
             query = {"Bucket": folder.bucket, "Key": one["Key"], "UploadId": one["UploadId"]}
             self._run(folder, "drop an upload", partial(self._client.abort_multipart_upload, **query))

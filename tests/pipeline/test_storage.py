@@ -142,16 +142,16 @@ def test_arrow_reads_what_was_written(folder: str, tmp_path: Path) -> None:
 
 
 def test_of_many_creators_one_wins(folder: str) -> None:
-    for attempt in range(5):
+    for attempt in range(3):
         uri = storage.join(folder, f"race-{attempt}")
-        start = threading.Barrier(16)
+        start = threading.Barrier(6)
 
         def contend(i: int, uri: str = uri, start: threading.Barrier = start) -> tuple[int, str | None]:
             start.wait()
             return i, storage.create(uri, b"%d" % i * 5_000)
 
-        with ThreadPoolExecutor(16) as pool:
-            winners = [i for i, version in pool.map(contend, range(16)) if version is not None]
+        with ThreadPoolExecutor(6) as pool:
+            winners = [i for i, version in pool.map(contend, range(6)) if version is not None]
         assert len(winners) == 1
         assert storage.read_bytes(uri) == b"%d" % winners[0] * 5_000
 
@@ -229,7 +229,6 @@ def test_interrupted_upload_leaves_nothing(
 
 def test_leftovers_of_killed_writers_are_removed(folder: str) -> None:
     at = storage.parse(folder)
-    soon = datetime.now(UTC) + timedelta(minutes=1)
     if at.is_local:
         Path(at.key, "masks").mkdir(parents=True)
         Path(at.key, "masks", ".part-x.parquet.0123abcd.tmp").write_bytes(b"half")
@@ -238,9 +237,9 @@ def test_leftovers_of_killed_writers_are_removed(folder: str) -> None:
             Bucket=at.bucket, Key=f"{at.key}/masks/part-x.parquet"
         )
         assert upload["UploadId"]
-    assert storage.abort_uploads(folder, soon - timedelta(hours=1)) == 0
-    assert storage.abort_uploads(folder, soon) == 1
-    assert storage.abort_uploads(folder, soon) == 0
+    assert storage.abort_uploads(storage.join(folder, "clips")) == 0
+    assert storage.abort_uploads(folder) == 1
+    assert storage.abort_uploads(folder) == 0
     assert list(storage.list_files(folder)) == []
 
 

@@ -1,0 +1,169 @@
+"""What an output holds already: the finished clips, and what killed runs left that has to go.
+
+Only the holder of the output's lease may remove anything here, and only while none of its own actors writes:
+before the work begins and after it has ended.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import groupby
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline import storage
+from pipeline.part_names import CLIPS_FOLDER, MASKS_FOLDER, ClipsPart, is_masks_part
+from pipeline.tables import CLIPS
+
+log = logging.getLogger(__name__)
+
+_READERS = 16
+_IN_MEMORY_BYTES = 16 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedClip:
+    """A clip that has its row."""
+
+    clip_id: str
+    clip_hash: str
+    config_hash: str
+    status: str
+    masks_part: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """What `remove_orphans` removed: numbers of masks parts, clips parts and unfinished files."""
+
+    masks_parts: int
+    clips_parts: int
+    unfinished: int
+
+
+def finished(output: str) -> Iterator[FinishedClip]:
+    """The clips that have a row in `<output>/clips`, as a stream in the order of the parts' names.
+
+    Raises:
+        StorageError: a part cannot be read; names it.
+    """
+    for batch in clip_rows(output, ["clip_id", "clip_hash", "config_hash", "status", "masks_part"]):
+        for values in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+            yield FinishedClip(*values)
+
+
+def clip_rows(output: str, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
+    """The rows of `<output>/clips` as a stream of batches; several parts are read at once, few are held.
+
+    Raises:
+        StorageError: a part cannot be read; names it.
+    """
+    for _, table in _tables(output, _parts(output), columns):
+        yield from table.to_batches()
+
+
+def kept_columns(output: str) -> dict[str, pa.DataType] | None:
+    """The kept manifest columns of an output that has parts, else None.
+
+    All parts of a table must agree on them, so a run into the same output has to keep the same.
+    """
+    part = next(_parts(output), None)
+    if part is None:
+        return None
+    _, table = next(_tables(output, iter([part]), None))
+    return {field.name: field.type for field in table.schema if field.name not in CLIPS.names}
+
+
+def forget_failed(output: str) -> int:
+    """Deletes the parts of failed and partial clips, so that these clips are missing again.
+
+    Their masks parts become orphans: call `remove_orphans` next. Returns how many parts were deleted.
+    """
+    gone = [part.name for part, _ in _parts(output) if part.status != "ok"]
+    storage.delete_many(storage.join(output, CLIPS_FOLDER, name) for name in gone)
+    return len(gone)
+
+
+def remove_orphans(output: str) -> Removed:
+    """Removes what no commit stands behind: masks parts that no clips part names, and unfinished files.
+
+    Two things that only a run cut off at a bad moment can leave are mended too: a clips part whose masks part
+    is gone, and one that repeats a clip of another part of its shard. They are deleted; their clips are missing.
+    """
+    folders = [storage.join(output, name) for name in (MASKS_FOLDER, CLIPS_FOLDER)]
+    unfinished = sum(storage.abort_uploads(folder) for folder in folders)
+    masks = {
+        name
+        for entry in storage.list_files(output, f"{MASKS_FOLDER}/")
+        if is_masks_part(name := storage.name(entry.uri))
+    }
+    named: set[str] = set()
+    broken: list[str] = []
+    tables = _tables(output, _parts(output), ["clip_id", "masks_part"])
+    for _, parts in groupby(tables, key=lambda found: found[0].shard):
+        clips: set[str] = set()
+        for part, table in parts:
+            ids = set(table["clip_id"].to_pylist())
+            names = set(table["masks_part"].to_pylist()) - {None}
+            absent = [name for name in names - masks if not storage.exists(_masks_uri(output, name))]
+            if absent or ids & clips:
+                log.warning("removing %s: %s", part.name, f"{absent} are gone" if absent else "clips twice")
+                broken.append(part.name)
+            else:
+                named |= names
+                clips |= ids
+    storage.delete_many(storage.join(output, CLIPS_FOLDER, name) for name in broken)
+    storage.delete_many(_masks_uri(output, name) for name in masks - named)
+    return Removed(len(masks - named), len(broken), unfinished)
+
+
+def _masks_uri(output: str, name: str) -> str:
+    return storage.join(output, MASKS_FOLDER, name)
+
+
+def _parts(output: str) -> Iterator[tuple[ClipsPart, storage.Entry]]:
+    """The clips parts by shard and number."""
+    found = []
+    for entry in storage.list_files(output, f"{CLIPS_FOLDER}/"):
+        part = ClipsPart.parse(storage.name(entry.uri))
+        if part is not None:
+            found.append((part, entry))
+        elif entry.uri.endswith(".parquet"):
+            log.warning("%s is no part of this output; it is left alone", storage.redact(entry.uri))
+    found.sort(key=lambda one: (one[0].shard, one[0].number, one[0].status))
+    return iter(found)
+
+
+def _tables(
+    output: str, parts: Iterator[tuple[ClipsPart, storage.Entry]], columns: Sequence[str] | None
+) -> Iterator[tuple[ClipsPart, pa.Table]]:
+    with ThreadPoolExecutor(_READERS, thread_name_prefix="clips") as pool:
+        ahead: deque[tuple[ClipsPart, Future[pa.Table]]] = deque()
+        try:
+            for part, entry in parts:
+                ahead.append((part, pool.submit(_table, entry, columns)))
+                if len(ahead) >= 2 * _READERS:
+                    first, future = ahead.popleft()
+                    yield first, future.result()
+            while ahead:
+                first, future = ahead.popleft()
+                yield first, future.result()
+        finally:
+            for _, future in ahead:
+                future.cancel()
+
+
+def _table(entry: storage.Entry, columns: Sequence[str] | None) -> pa.Table:
+    chosen = list(columns) if columns is not None else None
+    if entry.size <= _IN_MEMORY_BYTES:
+        data = storage.read_bytes(entry.uri)
+        with storage.reporting(entry.uri, "read"):
+            return pq.read_table(pa.BufferReader(data), columns=chosen)
+    filesystem, path = storage.filesystem_for(entry.uri)
+    with storage.reporting(entry.uri, "read"):
+        return pq.read_table(path, filesystem=filesystem, columns=chosen)

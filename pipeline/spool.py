@@ -1,0 +1,172 @@
+"""Rows wait on the local disk until their clip is finished, then leave in sorted order as one Parquet file.
+
+Rows are born frame by frame across many clips, but a part is sorted by clip, object and frame. Each object of a
+clip collects rows in a file of its own, a few hundred at a time; no file stays open. Memory grows with the
+number of objects in progress, never with the length of a clip.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline import storage
+from pipeline.tables import MASKS, MaskRow, masks_batch
+
+BUFFERED_ROWS = 256
+BUFFERED_BYTES = 512 << 10
+ROW_GROUP_ROWS = 64 << 10
+ROW_GROUP_BYTES = 32 << 20
+
+_SORTED_BY = ("clip_id", "object_id", "frame_index")
+_DICTIONARY = ["clip_id", "object_id", "mask.size.list.element", "rbox_from_mask"]
+_STATISTICS = ["clip_id", "object_id", "frame_index", "pts_s", "score", "area"]
+
+
+class Spool:
+    """The waiting rows of one shard. Clips may be fed from several threads, each clip from one at a time.
+
+    Args:
+        folder: an empty local folder of this spool's own; must exist.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._objects: dict[str, dict[str, _Object]] = {}
+        self._files = 0
+        self._lock = threading.Lock()
+
+    def add(self, clip_id: str, rows: Iterable[MaskRow]) -> None:
+        """Takes rows of a clip as they come; those of one object in the order of their frames.
+
+        Raises:
+            ValueError: a frame of an object came twice or out of order.
+            StorageError: the local disk is full or broken.
+        """
+        for row in rows:
+            self._object(clip_id, row.object_id).add(row)
+
+    def finish(self, clip_id: str) -> int:
+        """Writes out what is still in memory of a clip; returns how many rows the clip has."""
+        waiting = self._of(clip_id)
+        for one in waiting.values():
+            one.flush()
+        return sum(one.rows for one in waiting.values())
+
+    def discard(self, clip_id: str) -> None:
+        """Drops a clip's rows and files."""
+        with self._lock:
+            dropped = self._objects.pop(clip_id, {})
+        for one in dropped.values():
+            one.path.unlink(missing_ok=True)
+
+    def assemble(self, clip_ids: Iterable[str], path: Path) -> dict[str, int]:
+        """Writes the rows of finished clips, sorted by clip, object and frame, to one Parquet file.
+
+        Returns:
+            Rows by clip; clips without rows are left out. No file is written where no clip has any.
+        """
+        objects = [
+            (clip_id, object_id, one)
+            for clip_id in sorted(clip_ids)
+            for object_id, one in sorted(self._of(clip_id).items())
+        ]
+        counts: dict[str, int] = {}
+        for clip_id, _, one in objects:
+            counts[clip_id] = counts.get(clip_id, 0) + one.rows
+        if objects:
+            with storage.reporting(str(path), "write"):
+                write_masks(path, (batch for *_, one in objects for batch in one.read()))
+        return counts
+
+    def _of(self, clip_id: str) -> dict[str, _Object]:
+        with self._lock:
+            return dict(self._objects.get(clip_id, {}))
+
+    def _object(self, clip_id: str, object_id: str) -> _Object:
+        with self._lock:
+            objects = self._objects.setdefault(clip_id, {})
+            if object_id not in objects:
+                self._files += 1
+                objects[object_id] = _Object(clip_id, self._folder / f"{self._files:06d}.arrows")
+            return objects[object_id]
+
+
+def write_masks(path: Path, batches: Iterable[pa.RecordBatch]) -> None:
+    """Writes sorted batches of `masks` to a Parquet file in row groups of at most 64k rows or about 32 MiB."""
+    with pq.ParquetWriter(
+        path,
+        MASKS,
+        compression="zstd",
+        compression_level=3,
+        use_dictionary=_DICTIONARY,
+        write_statistics=_STATISTICS,
+        sorting_columns=pq.SortingColumn.from_ordering(MASKS, [(name, "ascending") for name in _SORTED_BY]),
+    ) as writer:
+        for group in _row_groups(batches):
+            writer.write_table(pa.Table.from_batches(group), row_group_size=ROW_GROUP_ROWS)
+
+
+def _row_groups(batches: Iterable[pa.RecordBatch]) -> Iterator[list[pa.RecordBatch]]:
+    group: list[pa.RecordBatch] = []
+    rows = size = 0
+    for batch in batches:
+        if group and (rows + batch.num_rows > ROW_GROUP_ROWS or size + batch.nbytes > ROW_GROUP_BYTES):
+            yield group
+            group, rows, size = [], 0, 0
+        group.append(batch)
+        rows, size = rows + batch.num_rows, size + batch.nbytes
+    if group:
+        yield group
+
+
+class _Object:
+    """The waiting rows of one object of one clip: a file of Arrow streams, one after another, and a buffer."""
+
+    __slots__ = ("_buffer", "_buffered_bytes", "_last_frame", "clip_id", "path", "rows")
+
+    def __init__(self, clip_id: str, path: Path) -> None:
+        self.clip_id = clip_id
+        self.path = path
+        self.rows = 0
+        self._buffer: list[MaskRow] = []
+        self._buffered_bytes = 0
+        self._last_frame: int | None = None
+
+    def add(self, row: MaskRow) -> None:
+        if self._last_frame is not None and row.frame_index <= self._last_frame:
+            raise ValueError(
+                f"clip {self.clip_id}, object {row.object_id}: frame {row.frame_index} came after frame"
+                f" {self._last_frame}; each frame must come once and in order"
+            )
+        self._last_frame = row.frame_index
+        self._buffer.append(row)
+        self._buffered_bytes += len(row.finished.rle["counts"])
+        self.rows += 1
+        if len(self._buffer) >= BUFFERED_ROWS or self._buffered_bytes >= BUFFERED_BYTES:
+            self.flush()
+
+    def flush(self) -> None:
+        if not self._buffer:
+            return
+        batch = masks_batch(self.clip_id, self._buffer)
+        with (
+            storage.reporting(str(self.path), "write"),
+            open(self.path, "ab") as file,
+            pa.ipc.new_stream(file, MASKS, options=pa.ipc.IpcWriteOptions(compression="zstd")) as stream,
+        ):
+            stream.write_batch(batch)
+        self._buffer, self._buffered_bytes = [], 0
+
+    def read(self) -> Iterator[pa.RecordBatch]:
+        if self.rows == 0:
+            return
+        end = self.path.stat().st_size
+        with pa.OSFile(str(self.path)) as file:
+            while file.tell() < end:
+                with pa.ipc.open_stream(file) as stream:
+                    yield from stream

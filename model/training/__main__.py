@@ -1,0 +1,99 @@
+"""Command line of training: `python -m model.training prepare` and `python -m model.training train`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+
+from model.losses import LossWeights
+from model.network import SiamMaskConfig
+from model.prepare import resolve_precision
+from model.tracker import load_params, params_from_json
+from model.training.config import HELD_OUT, TrainingConfig
+from model.training.evaluate import evaluate, load_clips, table
+from model.training.loop import train
+from model.training.sources import all_pictures
+from model.training.store import write_store
+from model.weights import load_weights
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__)
+
+
+@app.command()
+def prepare(
+    data: Annotated[Path, typer.Option(help="folder with davis/, stills/ and coco128/")],
+    store: Annotated[Path, typer.Option(help="folder for the decoded pictures, about 3.5 GB")],
+    stride: Annotated[int, typer.Option(help="take every n-th video frame")] = 1,
+) -> None:
+    """Decode the training sets once into a store."""
+    pictures, objects = write_store(all_pictures(data, stride=stride), store)
+    typer.echo(f"{pictures} pictures with {objects} objects in {store}")
+
+
+@app.command("train")
+def train_command(
+    store: Annotated[Path, typer.Option(help="folder that `prepare` wrote")],
+    out: Annotated[Path, typer.Option(help="folder for checkpoint, weights and log; resumed when it holds one")],
+    backbone: Annotated[Path | None, typer.Option(help="ImageNet weights of ResNet-18 (.npz)")] = None,
+    minutes: Annotated[float, typer.Option(help="wall time to train for")] = 90.0,
+    steps: Annotated[int, typer.Option(help="steps to train for, instead of a time")] = 0,
+    batch_size: int = 16,
+    learning_rate: float = 1e-3,
+    unfreeze_at: Annotated[float, typer.Option(help="share of the run after which stage 4 trains")] = 0.15,
+    mask_weight: float = 36.0,
+    variant: Annotated[str, typer.Option(help="three or two branches")] = "three",
+    refine: Annotated[bool, typer.Option(help="train the refinement too")] = True,
+    all_sequences: Annotated[bool, typer.Option(help="hold no sequence out")] = False,
+    seed: int = 1,
+    workers: Annotated[int, typer.Option(help="processes that make batches")] = 1,
+    threads: Annotated[int, typer.Option(help="threads of the network")] = 2,
+    checkpoint_minutes: float = 5.0,
+) -> None:
+    """Train a ResNet-18 SiamMask."""
+    torch.set_num_threads(threads)
+    config = TrainingConfig(
+        network=SiamMaskConfig("resnet18", "two" if variant == "two" else "three", refine),
+        weights=replace(LossWeights(), mask=mask_weight),
+        held_out=() if all_sequences else HELD_OUT,
+        minutes=minutes,
+        steps=steps,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        unfreeze_at=unfreeze_at,
+        seed=seed,
+        workers=workers,
+        checkpoint_minutes=checkpoint_minutes,
+    )
+    train(config, store, out, backbone=backbone, say=typer.echo)
+
+
+@app.command("evaluate")
+def evaluate_command(
+    weights: Annotated[Path, typer.Option(help="a weights file")],
+    davis: Annotated[Path, typer.Option(help="folder with sequences.parquet and masks.parquet")],
+    split: str = "val",
+    sequence: Annotated[list[str] | None, typer.Option(help="only these; may be repeated")] = None,
+    preset: Annotated[str | None, typer.Option(help="tracker preset; else the weights' own")] = None,
+    precision: Annotated[str, typer.Option(help="auto, fp32 or bf16")] = "auto",
+    threads: int = 2,
+) -> None:
+    """Track DAVIS sequences from their init boxes and print J and F."""
+    torch.set_num_threads(threads)
+    loaded = load_weights(weights)
+    own = loaded.metadata.get("tracker")
+    params = params_from_json(json.dumps(own)) if own and not preset else load_params(preset or "davis")
+    results = []
+    clips = load_clips(davis, split, sequence or ())
+    for result in evaluate(loaded.model, params, clips, precision=resolve_precision(precision, "cpu")):
+        results.append(result)
+        typer.echo(f"{result.name}: J {result.j.mean:.3f} F {result.f.mean:.3f} still {result.still_j:.3f}", err=True)
+    typer.echo(table(results))
+
+
+if __name__ == "__main__":
+    app()

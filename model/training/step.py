@@ -1,0 +1,102 @@
+"""One training step: a batch through the network to the weighted sum of its losses."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from model.losses import LossWeights, box_loss, logistic_score_loss, mask_loss, score_loss, total_loss
+from model.network import Response, SiamMask, Template
+from model.network.heads import depthwise_correlation
+from model.training.batches import Batch
+
+
+class StepLosses(NamedTuple):
+    """The parts of a step's loss, scalars: total and unweighted score, box, base mask and refined mask."""
+
+    total: Tensor
+    score: Tensor
+    box: Tensor
+    mask: Tensor
+    fine: Tensor
+
+
+def batch_losses(model: SiamMask, batch: Batch, weights: LossWeights, *, negatives: Tensor | None = None) -> StepLosses:
+    """Losses of a batch under autocast to bfloat16 on the model's device.
+
+    Args:
+        negatives: int64 [B], a template of another group for each search window (see `negative_partners`), or
+            -1; those pairs add negatives to the score loss at no cost of the backbone.
+    """
+    device = model.device
+    with torch.autocast(device.type, torch.bfloat16):
+        features = model.features(_pixels(batch.search, device))
+        template = model.template(_pixels(batch.template, device))
+        response, stranger = _respond(model, template, features.neck, negatives)
+        sample, row, column = batch.cells.to(device).unbind(1)
+        base = model.mask63(response.mask, sample, row, column)
+        fine = None
+        if model.refine is not None:
+            sample, row, column = batch.fine_cells.to(device).unbind(1)
+            fine = model.refined(features, response.mask, sample, row, column)
+    classes = batch.classes.to(device)
+    scores = response.score.float()
+    if stranger is not None and negatives is not None:
+        used = (negatives >= 0).to(device)
+        scores = torch.cat([scores, stranger.float()[used]])
+        classes = torch.cat([classes, _all_negative(classes)[used]])
+    score = score_loss(scores, classes) if model.anchors_per_cell else logistic_score_loss(scores, classes)
+    base_loss = mask_loss(base.float(), batch.base.to(device))
+    zero = base_loss.new_zeros(())
+    fine_loss = zero if fine is None else mask_loss(fine.float(), batch.fine.to(device))
+    box = None
+    if response.box is not None:
+        box = box_loss(response.box.float(), batch.offsets.to(device), batch.classes.to(device))
+    total = total_loss(weights, mask=base_loss + fine_loss, score=score, box=box)
+    return StepLosses(total, score, zero if box is None else box, base_loss, fine_loss)
+
+
+def negative_partners(group: Tensor, generator: torch.Generator) -> Tensor:
+    """For each of B samples another sample of another group, int64 [B]; -1 where the one drawn has the same group."""
+    count = len(group)
+    if count < 2:
+        return torch.full((count,), -1)
+    turn = int(torch.randint(1, count, (1,), generator=generator))
+    partner = torch.arange(count).roll(turn)
+    return torch.where(group[partner] == group, -1, partner)
+
+
+def _respond(
+    model: SiamMask, template: Template, neck: Tensor, negatives: Tensor | None
+) -> tuple[Response, Tensor | None]:
+    """The response of matching pairs, and the score [B, 2k, 25, 25] of the search windows to other templates."""
+    searched = model.score.conv_search(neck)
+    matching = depthwise_correlation(searched, template.score)
+    if negatives is None:
+        score, stranger = model.score.head(matching), None
+    else:
+        kernels = template.score[negatives.clamp(min=0).to(neck.device)]
+        both = model.score.head(torch.cat([matching, depthwise_correlation(searched, kernels)]))
+        score, stranger = both.split(len(neck))
+    box = None
+    if model.box is not None and template.box is not None:
+        box = model.box.head(model.box.correlate(template.box, neck))
+    return Response(score, box, model.mask.correlate(template.mask, neck)), stranger
+
+
+def _all_negative(classes: Tensor) -> Tensor:
+    """Labels of windows that do not hold the template's object: what was positive, and as many more at random."""
+    positive = classes == 1
+    share = positive.float().mean()
+    extra = (classes == 0) & (torch.rand(classes.shape, device=classes.device) < share * 20)
+    return torch.where(positive | extra, 0, -1).to(classes.dtype)
+
+
+def _pixels(crops: Tensor, device: torch.device) -> Tensor:
+    """uint8 [B, H, W, 3] to float [B, 3, H, W], kept channels-last."""
+    return crops.to(device).permute(0, 3, 1, 2).float()
+
+
+__all__ = ["StepLosses", "batch_losses", "negative_partners"]

@@ -1,0 +1,137 @@
+"""Training itself: the loss falls, runs resume, schedules and frozen stages are as set."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from model.network import SiamMask, SiamMaskConfig
+from model.training.batches import BatchDataset, Labeller
+from model.training.config import TrainingConfig
+from model.training.loop import train
+from model.training.pairs import PairRules
+from model.training.schedule import AveragedModel, apply_schedule, make_optimizer, rate_factor
+from model.training.step import batch_losses, negative_partners
+from model.weights import load_weights
+from tests.model.training.pictures import small_store
+
+SMALL = TrainingConfig(
+    pairs=PairRules(paste_share=0.0, distractor_share=0.0, fill_share=0.0, blur_share=0.0, search_shift=16),
+    held_out=(),
+    steps=20,
+    batch_size=2,
+    learning_rate=1e-3,
+    warmup=0.1,
+    unfreeze_at=1.0,
+    workers=0,
+)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return small_store(tmp_path_factory.mktemp("store"))
+
+
+@pytest.mark.parametrize(("variant", "refine"), [("three", True), ("two", False)])
+def test_the_loss_of_both_variants_falls_in_twenty_steps(store: Path, variant: str, refine: bool) -> None:
+    torch.manual_seed(0)
+    network = SiamMaskConfig("resnet18", "two" if variant == "two" else "three", refine)
+    config = replace(SMALL, network=network)
+    model = SiamMask(network).train()
+    dataset = BatchDataset(
+        store, labeller=Labeller(variant), rules=config.pairs, held_out=frozenset(), batch_size=2, seed=1, length=1
+    )
+    batch = dataset[0]
+    optimizer = make_optimizer(model, config)
+    totals = []
+    for step in range(config.steps):
+        apply_schedule(optimizer, step / config.steps, config)
+        losses = batch_losses(model, batch, config.weights, negatives=torch.tensor([1, 0]))
+        optimizer.zero_grad()
+        losses.total.backward()
+        optimizer.step()
+        totals.append(losses.total.item())
+    assert sum(totals[-4:]) < 0.5 * sum(totals[:4])
+    assert (losses.box.item() > 0) is (variant == "three")
+    assert (losses.fine.item() > 0) is refine
+
+
+def test_a_run_writes_weights_and_a_log_and_resumes(store: Path, tmp_path: Path) -> None:
+    config = replace(SMALL, network=SiamMaskConfig("resnet18", "two", False), steps=2)
+    lines: list[str] = []
+    train(config, store, tmp_path, say=lines.append)
+    first = load_weights(tmp_path / "weights.safetensors")
+    assert first.metadata["steps"] == 2
+    assert first.model.config == config.network
+    # A longer run in the same folder goes on at step 2 and ends at step 3, as one run of 3 steps would.
+    train(replace(config, steps=3), store, tmp_path, say=lines.append)
+    resumed = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    assert resumed["step"] == 3
+    assert all(group["lr"] > 0 for group in resumed["optimizer"]["param_groups"])
+
+
+def test_the_log_has_a_line_every_twenty_steps(store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("model.training.loop._LOG_EVERY", 1)
+    config = replace(SMALL, network=SiamMaskConfig("resnet18", "two", False), steps=2)
+    lines: list[str] = []
+    train(config, store, tmp_path, say=lines.append)
+    with (tmp_path / "losses.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["step"]) for row in rows] == [1, 2]
+    assert float(rows[0]["total"]) > 0
+    assert len(lines) == 2
+
+
+def test_rates_rise_then_fall() -> None:
+    config = replace(SMALL, warmup=0.1, last_rate=0.01)
+    factors = [rate_factor(step / 100, config) for step in range(101)]
+    assert factors[0] == pytest.approx(0.05)
+    assert factors[10] == pytest.approx(1.0)
+    assert factors[100] == pytest.approx(0.01)
+    assert all(one >= two for one, two in zip(factors[10:], factors[11:], strict=False))
+
+
+def test_stage_four_trains_from_its_share_on_and_the_others_never() -> None:
+    model = SiamMask(SiamMaskConfig("resnet18", "three", False))
+    config = replace(SMALL, unfreeze_at=0.5, backbone_factor=0.1)
+    optimizer = make_optimizer(model, config)
+
+    def trained() -> set[str]:
+        return {name.split(".")[1] for name, p in model.backbone.named_parameters("backbone") if p.requires_grad}
+
+    apply_schedule(optimizer, 0.4, config)
+    assert trained() == set()
+    rate = apply_schedule(optimizer, 0.6, config)
+    assert trained() == {"layer3"}
+    assert optimizer.param_groups[0]["lr"] == pytest.approx(0.1 * rate)
+    assert optimizer.param_groups[1]["lr"] == pytest.approx(rate)
+
+
+def test_negative_partners_are_of_another_group() -> None:
+    group = torch.tensor([3, 3, 5, 7])
+    for seed in range(8):
+        partner = negative_partners(group, torch.Generator().manual_seed(seed))
+        for sample, other in enumerate(partner.tolist()):
+            assert other == -1 or group[other] != group[sample]
+    assert negative_partners(torch.tensor([1]), torch.Generator()).tolist() == [-1]
+
+
+def test_the_average_follows_the_weights() -> None:
+    model = SiamMask(SiamMaskConfig("resnet18", "two", False))
+    averaged = AveragedModel(model, 0.9)
+    with torch.no_grad():
+        model.neck[0].weight.add_(1.0)
+    averaged.update(model, 1000)
+    moved = averaged.model.neck[0].weight - model.neck[0].weight
+    assert moved.mean().item() == pytest.approx(-0.9, abs=1e-4)
+
+
+def test_settings_that_train_nothing_are_refused() -> None:
+    with pytest.raises(ValueError, match="nothing to train"):
+        TrainingConfig(minutes=0)
+    with pytest.raises(ValueError, match="batch size 1"):
+        TrainingConfig(batch_size=1)

@@ -4,9 +4,9 @@
 #   make test ARGS="-m 'not slow' tests/model"                      a part of the tests
 
 # The first interpreter here that is new enough; `make setup PYTHON=/path/to/python3.12` chooses one.
+NEW_ENOUGH := 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))'
 PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python3.14; do \
-	"$$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' 2>/dev/null \
-	&& echo "$$python" && break; done)
+	"$$python" -c $(NEW_ENOUGH) 2>/dev/null && echo "$$python" && break; done)
 VENV ?= .venv
 TORCH ?= torch==2.13.0
 ARGS ?=
@@ -25,8 +25,9 @@ help:  ## list these commands
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
 setup:  ## make .venv with everything pinned in constraints.txt
-	@test -n "$(PYTHON)" || { \
-		echo "siammask-batch needs Python 3.11 to 3.14 and found none: install one, or name it with PYTHON=/path/to/python3"; \
+	@"$(PYTHON)" -c $(NEW_ENOUGH) 2>/dev/null || { \
+		echo "siammask-batch needs Python 3.11 to 3.14 and $(or $(PYTHON),no python3 here) is none of these:" \
+			"install one, or name it with PYTHON=/path/to/python3.12"; \
 		exit 1; }
 	@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || { \
 		echo "$(PYTHON) cannot make a virtual environment: install its venv module (Debian, Ubuntu: apt-get install python3-venv)"; \

@@ -65,14 +65,26 @@ class ClipHashes:
         """
         return self._compare(*_columns(digests))
 
-    def count_absent_from(self, other: ClipHashes) -> int:
-        """How many clips of this set the other does not have (by id)."""
+    def hash_of(self, clip_id: str) -> str | None:
+        """The first 12 hex digits of the clip's `clip_hash` as this set has it, or None where it has no such id."""
         self._sort()
+        high, low = _columns(digest(clip_id, "0" * 12))
+        for index in range(int(np.searchsorted(self._high, high[0])), len(self._high)):
+            if self._high[index] != high[0]:
+                return None
+            if (self._low[index] ^ low[0]) >> _HASH_BITS == 0:
+                return _bytes(self._high[index], self._low[index])[10:].hex()
+        return None
+
+    def tally(self, other: ClipHashes) -> tuple[int, int, int]:
+        """How many clips of this set are absent from the other, the same there, and changed there."""
+        self._sort()
+        counts = np.zeros(3, np.int64)
         step = 1 << 20  # bounds the temporary arrays
-        return sum(
-            int((other._compare(self._high[i : i + step], self._low[i : i + step]) == ABSENT).sum())
-            for i in range(0, len(self._high), step)
-        )
+        for i in range(0, len(self._high), step):
+            found = other._compare(self._high[i : i + step], self._low[i : i + step])
+            counts += np.bincount(found, minlength=3)
+        return int(counts[ABSENT]), int(counts[SAME]), int(counts[CHANGED])
 
     def _compare(self, high: NDArray[np.uint64], low: NDArray[np.uint64]) -> NDArray[np.int8]:
         self._sort()

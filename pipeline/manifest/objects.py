@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from math import isfinite
 from typing import Any
 
 from pipeline.clips import Box, ObjectStart, Polygon, Rle
@@ -48,53 +50,62 @@ def check_objects(value: Any, frames: FrameRange, problems: list[Problem]) -> tu
         problems.append(Problem("objects", "a list of 1 object or more", show(value)))
         return ()
     objects = []
-    before = len(problems)
+    found: list[Problem] = []
     for position, item in enumerate(value):
-        start = _object(item, position, f"objects[{position}]", frames, problems)
-        if start is not None:
+        start = _object(item, position, frames, found)
+        if found:
+            problems += [_inside(problem, position) for problem in found]
+            found.clear()
+        elif start is not None:
             objects.append(start)
-    if len(objects) > 1 and len(problems) == before:
+    if 1 < len(objects) == len(value):
         return _distinct(objects, value, frames, problems)
     return tuple(objects)
 
 
-def _object(item: Any, position: int, column: str, frames: FrameRange, problems: list[Problem]) -> ObjectStart | None:
+def _object(item: Any, position: int, frames: FrameRange, problems: list[Problem]) -> ObjectStart | None:
     if not isinstance(item, Mapping):
-        problems.append(Problem(column, "a struct with object_id, init_frame and a box", show(item)))
+        problems.append(Problem("", "a struct with object_id, init_frame and a box", show(item)))
         return None
-    before = len(problems)
-    object_id = text(item.get("object_id"), f"{column}.object_id", problems)
-    init = whole(item.get("init_frame"), f"{column}.init_frame", problems)
-    end = whole(item.get("end_frame"), f"{column}.end_frame", problems)
-    _frames(init, end, column, frames, problems)
-    given = [name for name in _STARTS if item.get(name) is not None]
-    if len(given) != 1:
-        found = "none of them" if not given else " and ".join(given)
-        problems.append(Problem(column, "one of box, polygon and mask", found))
+    object_id = text(item.get("object_id"), "object_id", problems)
+    init = whole(item.get("init_frame"), "init_frame", problems)
+    end = whole(item.get("end_frame"), "end_frame", problems)
+    _frames(init, end, frames, problems)
+    box, polygon, mask = item.get("box"), item.get("polygon"), item.get("mask")
+    if (box is not None) + (polygon is not None) + (mask is not None) != 1:
+        given = [name for name in _STARTS if item.get(name) is not None]
+        problems.append(Problem("", "one of box, polygon and mask", " and ".join(given) or "none of them"))
         return None
-    kind = given[0]
-    box = check_box(item["box"], f"{column}.box", problems) if kind == "box" else None
-    polygon = check_polygon(item["polygon"], f"{column}.polygon", problems) if kind == "polygon" else None
-    mask = check_mask(item["mask"], f"{column}.mask", problems) if kind == "mask" else None
-    if len(problems) > before:
-        return None
-    return ObjectStart(str(position) if object_id is None else object_id, init, end, box, polygon, mask)
+    return ObjectStart(
+        str(position) if object_id is None else object_id,
+        init,
+        end,
+        None if box is None else check_box(box, "box", problems),
+        None if polygon is None else check_polygon(polygon, "polygon", problems),
+        None if mask is None else check_mask(mask, "mask", problems),
+    )
 
 
-def _frames(init: int | None, end: int | None, column: str, frames: FrameRange, problems: list[Problem]) -> None:
+def _inside(problem: Problem, position: int) -> Problem:
+    column = f"objects[{position}].{problem.column}" if problem.column else f"objects[{position}]"
+    return replace(problem, column=column)
+
+
+def _frames(init: int | None, end: int | None, frames: FrameRange, problems: list[Problem]) -> None:
     if init is not None and frames.start is not None:
-        name = f"{column}.init_frame"
+        expected = None
         if init < frames.start:
-            problems.append(Problem(name, f"a frame from the clip's start_frame {frames.start} on", show(init)))
+            expected = f"a frame from the clip's start_frame {frames.start} on"
         elif frames.end is not None and init >= frames.end:
-            problems.append(Problem(name, f"a frame before the clip's end_frame {frames.end}", show(init)))
+            expected = f"a frame before the clip's end_frame {frames.end}"
         elif (init - frames.start) % frames.stride:
             expected = f"start_frame {frames.start} plus a multiple of the stride {frames.stride}"
-            problems.append(Problem(name, expected, show(init)))
-    first = init if init is not None else frames.start
-    if end is not None and end <= (0 if first is None else first):
-        expected = f"a frame after the init frame {0 if first is None else first}"
-        problems.append(Problem(f"{column}.end_frame", expected, show(end)))
+        if expected is not None:
+            problems.append(Problem("init_frame", expected, show(init)))
+    if end is not None:
+        first = init if init is not None else frames.start or 0
+        if end <= first:
+            problems.append(Problem("end_frame", f"a frame after the init frame {first}", show(end)))
 
 
 def check_box(value: Any, column: str, problems: list[Problem]) -> Box | None:
@@ -172,7 +183,10 @@ def _numbers(value: Any, count: int, names: str, column: str, problems: list[Pro
     if type(value) is not list or len(value) != count:
         problems.append(Problem(column, f"a list of {count} numbers ({names})", show(value)))
         return None
-    before = len(problems)
+    with suppress(OverflowError):  # an int beyond every float
+        out = [item + 0.0 for item in value if type(item) is float or type(item) is int]
+        if len(out) == count and all(map(isfinite, out)):
+            return out
     out = []
     for position, item in enumerate(value):
         part = f"{column}.{'xywh'[position]}" if count == 4 else f"{column}[{position}]"
@@ -181,34 +195,29 @@ def _numbers(value: Any, count: int, names: str, column: str, problems: list[Pro
         checked = number(item, part, problems)
         if checked is not None:
             out.append(checked)
-    return out if len(problems) == before else None
+    return out if len(out) == count else None
 
 
 def _distinct(
     objects: list[ObjectStart], value: Iterable[Any], frames: FrameRange, problems: list[Problem]
 ) -> tuple[ObjectStart, ...]:
     """Refuse an id that comes twice on one frame, and bring the key frames of one object together."""
+    if len({start.object_id for start in objects}) == len(objects):
+        return tuple(objects)
+    clip_start = -1 if frames.start is None else frames.start
+    inits = [clip_start if start.init_frame is None else start.init_frame for start in objects]
     named = [item.get("object_id") is not None for item in value]
     first: dict[str, int] = {}
     seen: dict[tuple[str, int], int] = {}
-    clip_start = -1 if frames.start is None else frames.start
     for position, start in enumerate(objects):
         earlier = first.setdefault(start.object_id, position)
-        column = f"objects[{position}].object_id"
-        if earlier != position and named[earlier] != named[position]:
+        same = seen.setdefault((start.object_id, inits[position]), position)
+        if named[earlier] != named[position]:
             expected = f"an id other than objects[{earlier}] has (the default is the position)"
-            problems.append(Problem(column, expected, show(start.object_id)))
-            continue
-        init = clip_start if start.init_frame is None else start.init_frame
-        same = seen.setdefault((start.object_id, init), position)
-        if same != position:
+        elif same != position:
             expected = f"an id that is unique in the clip, or another init_frame than objects[{same}] has"
-            problems.append(Problem(column, expected, show(start.object_id)))
-    if len(first) == len(objects):
-        return tuple(objects)
-    order = sorted(objects, key=lambda item: (first[item.object_id], _init(item, clip_start)))
-    return tuple(order)
-
-
-def _init(start: ObjectStart, clip_start: int) -> int:
-    return clip_start if start.init_frame is None else start.init_frame
+        else:
+            continue
+        problems.append(Problem(f"objects[{position}].object_id", expected, show(start.object_id)))
+    order = sorted(range(len(objects)), key=lambda position: (first[objects[position].object_id], inits[position]))
+    return tuple(objects[position] for position in order)

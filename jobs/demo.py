@@ -29,21 +29,23 @@ def demo(
     folder: Annotated[
         Path, typer.Option(help="Where all files go; an earlier demo there is removed.", metavar="DIR")
     ] = ROOT / "out" / "demo",
+    weights: Annotated[str | None, typer.Option(help="Other weights than the bundled model.", metavar="URI")] = None,
 ) -> None:
     """Make a small corpus, run the main job on it, and print where the results are and what they say."""
+    started = time.monotonic()
+    _clear(folder)
     from pipeline.demo.corpus import write_corpus
     from pipeline.demo.tour import mean_overlap, queries, show
     from pipeline.render import render_clip
 
     terminal = Console(soft_wrap=True) if sys.stdout.isatty() else Console(width=140, soft_wrap=True)
-    started = time.monotonic()
-    _clear(folder)
     corpus = write_corpus(folder / "corpus")
     terminal.print(f"drew {len(corpus.videos)} clips, {corpus.frames} frames: {corpus.manifest}")
 
     output = folder / "run"
     command = [sys.executable, str(ROOT / "jobs" / "segment.py")]
     command += ["--manifest", str(corpus.manifest), "--output", str(output), "--strict"]
+    command += ["--weights", weights] if weights else []
     terminal.print("$ " + " ".join(["python", "jobs/segment.py", *command[2:]]), markup=False)
     # A Ray of the demo's own, whatever runs on this machine; on loopback it needs no token.
     environment = {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0", **os.environ, "RAY_ADDRESS": "local"}
@@ -59,8 +61,8 @@ def demo(
     terminal.print(f"\nmean overlap of the masks with the drawn truth: {mean_overlap(output, corpus.truth):.3f}\n")
     terminal.print(f"tables    {output}/masks/*.parquet\n          {output}/clips/*.parquet", highlight=False)
     terminal.print("overlay   " + "\n          ".join(map(str, overlays)), highlight=False)
-    for report in sorted((output / "_runs").iterdir()):
-        terminal.print(f"report    {report}", highlight=False)
+    for report in sorted((output / "_runs").glob("*/report.html")):
+        terminal.print(f"report    {report.parent}", highlight=False)
     terminal.print(f"done in {time.monotonic() - started:.0f} s", highlight=False)
 
 

@@ -14,11 +14,13 @@ from model.losses import LossWeights
 from model.network import SiamMaskConfig
 from model.prepare import resolve_precision
 from model.tracker import load_params, params_from_json
+from model.training.bundle import run_settings, write_bundle
 from model.training.config import HELD_OUT, TrainingConfig
 from model.training.evaluate import evaluate, load_clips, table
-from model.training.loop import train
+from model.training.loop import WEIGHTS, train
 from model.training.sources import all_pictures
 from model.training.store import write_store
+from model.training.tune import candidates, tune
 from model.weights import load_weights
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__)
@@ -92,6 +94,52 @@ def evaluate_command(
     for result in evaluate(loaded.model, params, clips, precision=resolve_precision(precision, "cpu")):
         results.append(result)
         typer.echo(f"{result.name}: J {result.j.mean:.3f} F {result.f.mean:.3f} still {result.still_j:.3f}", err=True)
+    typer.echo(table(results))
+
+
+@app.command("tune")
+def tune_command(
+    weights: Annotated[Path, typer.Option(help="a weights file")],
+    davis: Annotated[Path, typer.Option(help="folder with sequences.parquet and masks.parquet")],
+    out: Annotated[Path, typer.Option(help="where the best tracker parameters go (JSON)")],
+    sequence: Annotated[list[str] | None, typer.Option(help="train sequences; else those held out")] = None,
+    trials: Annotated[int, typer.Option(help="parameter sets to try")] = 12,
+    precision: Annotated[str, typer.Option(help="auto, fp32 or bf16")] = "auto",
+    seed: int = 1,
+    threads: int = 2,
+) -> None:
+    """Search tracker parameters on sequences of the train split."""
+    torch.set_num_threads(threads)
+    model = load_weights(weights).model
+    clips = list(load_clips(davis, "train", sequence or HELD_OUT))
+    typer.echo("clips: " + ", ".join(clip.name for clip in clips))
+    best = None
+    for trial in tune(model, clips, candidates(trials, seed), precision=resolve_precision(precision, "cpu")):
+        scores = " ".join(f"{value:.3f}" for value in trial.j)
+        typer.echo(f"J {trial.mean:.4f} ({scores}) {trial.params.to_json()}")
+        if best is None or trial.mean > best.mean:
+            best = trial
+            out.write_text(trial.params.to_json() + "\n")
+
+
+@app.command("bundle")
+def bundle_command(
+    run: Annotated[Path, typer.Option(help="folder of a training run")],
+    target: Annotated[Path, typer.Option(help="the file to write")],
+    davis: Annotated[Path, typer.Option(help="judged on its validation sequences, once")],
+    tracker: Annotated[Path | None, typer.Option(help="tracker parameters (JSON); else preset davis")] = None,
+    threads: int = 2,
+) -> None:
+    """Write a shipped weights file from a run, with its scores on the validation sequences; prints their table."""
+    torch.set_num_threads(threads)
+    params = load_params(str(tracker)) if tracker else load_params("davis")
+    model = load_weights(run / WEIGHTS).model
+    results = list(evaluate(model, params, load_clips(davis, "val"), precision=resolve_precision("auto", "cpu")))
+    figures = {
+        "davis2016_val10_j_mean": round(sum(result.j.mean for result in results) / len(results), 4),
+        "davis2016_val10_f_mean": round(sum(result.f.mean for result in results) / len(results), 4),
+    }
+    write_bundle(run / WEIGHTS, target, tracker=params, training=run_settings(run), figures=figures)
     typer.echo(table(results))
 
 

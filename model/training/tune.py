@@ -1,0 +1,77 @@
+"""Choose tracker parameters by tracking sequences of the train split with one model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from model.engine import Engine, TrackOutput
+from model.metrics import judged_frames, region_j
+from model.network import SiamMask
+from model.prepare import Precision
+from model.tracker import PRESETS, TrackerParams
+from model.training.evaluate import Clip, pasted, track
+
+THRESHOLDS = (0.2, 0.3, 0.4, 0.5, 0.6)
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """Parameters and the mean J of each clip, in the clips' order."""
+
+    params: TrackerParams
+    j: tuple[float, ...]
+
+    @property
+    def mean(self) -> float:
+        return float(np.mean(self.j))
+
+
+def candidates(count: int, seed: int = 1) -> list[TrackerParams]:
+    """The published presets, then random parameters up to `count` in all; thresholds are searched apart."""
+    rng = np.random.default_rng(seed)
+    chosen = list(PRESETS.values())
+    while len(chosen) < count:
+        chosen.append(
+            TrackerParams(
+                penalty_k=round(float(rng.uniform(0.0, 0.25)), 3),
+                window_influence=round(float(rng.uniform(0.15, 0.5)), 3),
+                lr=round(float(rng.uniform(0.2, 1.0)), 3),
+                mask_threshold=0.5,
+            )
+        )
+    return chosen[:count]
+
+
+def tune(
+    model: SiamMask,
+    clips: Sequence[Clip],
+    params: Sequence[TrackerParams],
+    *,
+    thresholds: Sequence[float] = THRESHOLDS,
+    precision: Precision = "bf16",
+) -> Iterator[Trial]:
+    """Track every clip with each of `params` and judge the masks at every threshold.
+
+    The threshold changes no track of a three-branch network, so one pass serves all of them.
+    """
+    for chosen in params:
+        with Engine(model, chosen, precision=precision) as engine:
+            outputs = [track(engine, clip) for clip in clips]
+        for threshold in thresholds:
+            scores = tuple(_mean_j(clip, found, threshold) for clip, found in zip(clips, outputs, strict=True))
+            yield Trial(replace(chosen, mask_threshold=threshold), scores)
+
+
+def _mean_j(clip: Clip, outputs: Sequence[TrackOutput], threshold: float) -> float:
+    height, width = clip.frames.shape[1:3]
+    return float(
+        np.mean(
+            [
+                region_j(pasted(replace(outputs[index], threshold=threshold), height, width), clip.truth[index])
+                for index in judged_frames(len(clip.frames))
+            ]
+        )
+    )

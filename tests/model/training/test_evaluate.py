@@ -1,0 +1,106 @@
+"""Judging by tracking, tuning and the file that is shipped."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from model.engine import Engine, TrackOutput
+from model.network import SiamMask, SiamMaskConfig
+from model.tracker import PRESETS, TrackerParams, params_from_json
+from model.training.bundle import write_bundle
+from model.training.evaluate import Clip, judge, load_clips, pasted, table, track
+from model.training.tune import candidates, tune
+from model.weights import load_weights, save_weights
+
+
+def moving_square(frames: int = 5) -> Clip:
+    truth = np.zeros((frames, 120, 160), bool)
+    for index in range(frames):
+        truth[index, 40:80, 30 + 10 * index : 70 + 10 * index] = True
+    pictures = np.where(truth[..., None], np.uint8(220), np.uint8(30)).repeat(3, axis=-1)
+    return Clip("square", pictures, truth, (30.0, 40.0, 40.0, 40.0))
+
+
+def perfect(clip: Clip, index: int) -> TrackOutput:
+    """An output whose mask is the truth, given as a square of the frame about it."""
+    columns = np.flatnonzero(clip.truth[index].any(axis=0))
+    probability = np.zeros((127, 127), np.float32)
+    probability[40:80, 40:80] = 0.9
+    window = (float(columns[0] - 40), 0.0, 127.0, 127.0)
+    return TrackOutput(1.0, np.array([columns[0], 40.0, 40, 40]), probability, window, 0.5)
+
+
+def test_outputs_that_match_the_truth_score_one() -> None:
+    clip = moving_square()
+    result = judge(clip, [perfect(clip, index) for index in range(5)])
+    assert result.j.mean > 0.95
+    assert result.f.mean > 0.99
+    # The first mask moved by 10, 20 and 30 of 40 px.
+    assert result.still_j == pytest.approx(np.mean([30 / 50, 20 / 60, 10 / 70]))
+
+
+def test_a_frame_where_the_track_is_lost_counts_as_it_should() -> None:
+    clip = moving_square()
+    outputs = [perfect(clip, index) for index in range(5)]
+    outputs[2] = perfect(clip, 0)
+    lost = judge(clip, outputs)
+    whole = judge(clip, [perfect(clip, index) for index in range(5)])
+    assert whole.j.mean - lost.j.mean == pytest.approx((1 - 20 / 60) / 3, abs=0.03)
+    assert lost.j.recall == pytest.approx(2 / 3)
+
+
+def test_a_mask_is_pasted_where_its_window_lies() -> None:
+    clip = moving_square()
+    mask = pasted(perfect(clip, 3), 120, 160)
+    assert mask.shape == (120, 160)
+    assert np.count_nonzero(mask ^ clip.truth[3]) < 100
+
+
+def test_the_table_ends_with_the_mean() -> None:
+    clip = moving_square()
+    result = judge(clip, [perfect(clip, index) for index in range(5)])
+    lines = table([result, result]).splitlines()
+    assert len(lines) == 5
+    assert lines[-1].startswith("| **mean** | ")
+    assert lines[-1].split("|")[2] == lines[2].split("|")[2]
+
+
+def test_tuning_tries_the_presets_first_and_judges_every_threshold() -> None:
+    torch.manual_seed(0)
+    tried = candidates(6)
+    assert tried[:4] == list(PRESETS.values())
+    assert candidates(6) == tried
+    clip = moving_square(3)
+    model = SiamMask(SiamMaskConfig("resnet18", "three", False))
+    assert model.box is not None
+    torch.nn.init.zeros_(model.box.head[3].weight)  # an untrained box branch answers with boundless sizes
+    trials = list(tune(model, [clip], tried[:1], thresholds=(0.3, 0.7), precision="fp32"))
+    assert [trial.params.mask_threshold for trial in trials] == [0.3, 0.7]
+    with Engine(model, trials[1].params) as engine:
+        alone = judge(clip, track(engine, clip))
+    assert trials[1].mean == pytest.approx(alone.j.mean)
+
+
+def test_a_bundle_carries_tracker_licence_and_figures(tmp_path: Path) -> None:
+    model = SiamMask(SiamMaskConfig("resnet18", "three", True))
+    save_weights(tmp_path / "run.safetensors", model, metadata={"steps": 7})
+    params = TrackerParams(penalty_k=0.1, window_influence=0.3, lr=0.5, mask_threshold=0.45)
+    target = tmp_path / "bundle.safetensors"
+    write_bundle(tmp_path / "run.safetensors", target, tracker=params, training={"seed": 1}, figures={"j": 0.5})
+    loaded = load_weights(target)
+    assert loaded.metadata["name"] == "siammask-r18"
+    assert "CC BY-NC 4.0" in loaded.metadata["licence"]
+    assert loaded.metadata["steps"] == 7
+    assert params_from_json(json.dumps(loaded.metadata["tracker"])) == params
+    assert target.stat().st_size < 25_000_000
+
+
+@pytest.mark.shared
+def test_an_unknown_sequence_is_named(shared: Path) -> None:
+    with pytest.raises(ValueError, match="no val sequence nowhere"):
+        list(load_clips(shared / "data" / "davis", "val", ["nowhere"]))

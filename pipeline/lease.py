@@ -81,9 +81,7 @@ def held_by(output_uri: str, run_id: str, settings: storage.Settings | None = No
 def require(output_uri: str, run_id: str, settings: storage.Settings | None = None) -> None:
     """Raises LeaseLost unless this run holds the output."""
     if not held_by(output_uri, run_id, settings):
-        raise LeaseLost(
-            f"run {run_id} does not hold {storage.redact(output_uri)} any more; it commits nothing"
-        )
+        raise LeaseLost(f"run {run_id} does not hold {storage.redact(output_uri)} any more; it commits nothing")
 
 
 class Lease:

@@ -98,9 +98,7 @@ class PartWriter:
         clips_table([full], self._schema)
         clip_id = full["clip_id"]
         if keep_rows == (full["status"] == "failed"):
-            raise ValueError(
-                f"clip {clip_id}: {full['status']!r} with keep_rows={keep_rows}; failed clips have none"
-            )
+            raise ValueError(f"clip {clip_id}: {full['status']!r} with keep_rows={keep_rows}; failed clips have none")
         if keep_rows:
             self._spool.finish(clip_id)
         else:
@@ -164,9 +162,7 @@ class PartWriter:
         masks = masks_part_name(self._shard)
         masks_uri = storage.join(self._output, MASKS_FOLDER, masks)
         counts = self._upload_masks(rows, self._folder / masks, masks_uri)
-        named = [
-            {**rows[clip_id], "masks_part": masks if clip_id in counts else None} for clip_id in sorted(rows)
-        ]
+        named = [{**rows[clip_id], "masks_part": masks if clip_id in counts else None} for clip_id in sorted(rows)]
         uri = storage.join(self._output, CLIPS_FOLDER, part.name)
         data = _parquet(clips_table(named, self._schema))
         try:

@@ -7,6 +7,8 @@ before the work begins and after it has ended.
 from __future__ import annotations
 
 import logging
+import math
+import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -89,11 +91,15 @@ def forget_failed(output: str) -> int:
     return len(gone)
 
 
-def remove_orphans(output: str) -> Removed:
+def remove_orphans(output: str, until: float = math.inf) -> Removed:
     """Removes what no commit stands behind: masks parts that no clips part names, and unfinished files.
 
     Two things that only a run cut off at a bad moment can leave are mended too: a clips part whose masks part
     is gone, and one that repeats a clip of another part of its shard. They are deleted; their clips are missing.
+
+    Args:
+        output: the output folder.
+        until: time of the monotonic clock after which nothing is removed any more.
     """
     folders = [storage.join(output, name) for name in (MASKS_FOLDER, CLIPS_FOLDER)]
     unfinished = sum(storage.abort_uploads(folder) for folder in folders)
@@ -117,6 +123,8 @@ def remove_orphans(output: str) -> Removed:
             else:
                 named |= names
                 clips |= ids
+    if time.monotonic() > until:
+        return Removed(0, 0, unfinished)
     storage.delete_many(storage.join(output, CLIPS_FOLDER, name) for name in broken)
     storage.delete_many(_masks_uri(output, name) for name in masks - named)
     return Removed(len(masks - named), len(broken), unfinished)

@@ -24,6 +24,7 @@ ROW_GROUP_BYTES = 32 << 20
 
 _SORTED_BY = ("clip_id", "object_id", "frame_index")
 _DICTIONARY = ["clip_id", "object_id", "mask.size.list.element", "rbox_from_mask"]
+_SPOOLED = pa.ipc.IpcWriteOptions(compression="zstd", use_threads=False)
 _STATISTICS = ["clip_id", "object_id", "frame_index", "pts_s", "score", "area"]
 
 
@@ -109,6 +110,7 @@ def write_masks(path: Path, batches: Iterable[pa.RecordBatch]) -> None:
     ) as writer:
         for group in _row_groups(batches):
             writer.write_table(pa.Table.from_batches(group), row_group_size=ROW_GROUP_ROWS)
+            del group  # or it would live until the next one is whole
 
 
 def _row_groups(batches: Iterable[pa.RecordBatch]) -> Iterator[list[pa.RecordBatch]]:
@@ -157,7 +159,7 @@ class _Object:
         with (
             storage.reporting(str(self.path), "write"),
             open(self.path, "ab") as file,
-            pa.ipc.new_stream(file, MASKS, options=pa.ipc.IpcWriteOptions(compression="zstd")) as stream,
+            pa.ipc.new_stream(file, MASKS, options=_SPOOLED) as stream,
         ):
             stream.write_batch(batch)
         self._buffer, self._buffered_bytes = [], 0

@@ -214,11 +214,7 @@ def check_writable(folder: str, settings: Settings | None = None) -> Probe:
     finally:
         delete_many([uri], settings)
     return Probe(
-        conditional=first is not None
-        and again is None
-        and wrong is None
-        and right is not None
-        and read_back == b"4"
+        conditional=first is not None and again is None and wrong is None and right is not None and read_back == b"4"
     )
 
 

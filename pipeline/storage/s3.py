@@ -32,9 +32,7 @@ class S3Store:
     def filesystem(self, at: Location) -> tuple[fs.FileSystem, str]:
         """pyarrow's file system and the path in it."""
         assert at.bucket is not None
-        return self._run(
-            at, "open", lambda: arrow_s3(at.bucket or "", self.settings)
-        ), f"{at.bucket}/{at.key}"
+        return self._run(at, "open", lambda: arrow_s3(at.bucket or "", self.settings)), f"{at.bucket}/{at.key}"
 
     def entry(self, at: Location) -> Entry | None:
         """Size and age of the object, or None where there is none."""
@@ -160,9 +158,7 @@ class S3Store:
         token = uuid.uuid4().hex
 
         def put() -> str:
-            answer = self._client.put_object(
-                **_where(at), Body=data, Metadata={_WRITE_TOKEN: token}, **condition
-            )
+            answer = self._client.put_object(**_where(at), Body=data, Metadata={_WRITE_TOKEN: token}, **condition)
             return answer["ETag"]
 
         try:
@@ -177,9 +173,7 @@ class S3Store:
 
 def too_large(at: Location, size: int, limit: int) -> StorageError:
     """The error for an object over the caller's limit."""
-    return TooLarge(
-        at.uri, "download", f"it has {size} bytes, more than the limit of {limit}", "raise the limit"
-    )
+    return TooLarge(at.uri, "download", f"it has {size} bytes, more than the limit of {limit}", "raise the limit")
 
 
 def _where(at: Location) -> dict[str, str | None]:

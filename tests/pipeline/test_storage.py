@@ -196,9 +196,7 @@ def test_a_retried_create_knows_its_own_first_try(s3_store: S3Store, monkeypatch
     assert storage.create(uri, b"mine") is None
 
 
-def test_interrupted_upload_leaves_nothing(
-    folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_interrupted_upload_leaves_nothing(folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Half of a 40 MB file goes up, then its source breaks."""
     source = tmp_path / "big"
     source.write_bytes(b"x" * (40 << 20))
@@ -233,9 +231,7 @@ def test_leftovers_of_killed_writers_are_removed(folder: str) -> None:
         Path(at.key, "masks").mkdir(parents=True)
         Path(at.key, "masks", ".part-x.parquet.0123abcd.tmp").write_bytes(b"half")
     else:
-        upload = boto3.client("s3").create_multipart_upload(
-            Bucket=at.bucket, Key=f"{at.key}/masks/part-x.parquet"
-        )
+        upload = boto3.client("s3").create_multipart_upload(Bucket=at.bucket, Key=f"{at.key}/masks/part-x.parquet")
         assert upload["UploadId"]
     assert storage.abort_uploads(storage.join(folder, "clips")) == 0
     assert storage.abort_uploads(folder) == 1
@@ -337,9 +333,7 @@ def test_no_credentials_at_all(s3_store: S3Store, monkeypatch: pytest.MonkeyPatc
         storage.read_bytes(s3_store.uri("x"))
 
 
-def test_profile_serves_both_libraries(
-    s3_store: S3Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_profile_serves_both_libraries(s3_store: S3Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Endpoint and keys from a profile of ~/.aws/config, which pyarrow alone would not find."""
     config = tmp_path / "config"
     config.write_text(
@@ -382,9 +376,7 @@ def test_probe(folder: str) -> None:
     assert list(storage.list_files(folder)) == []
 
 
-def test_probe_finds_a_store_that_ignores_conditions(
-    s3_store: S3Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_probe_finds_a_store_that_ignores_conditions(s3_store: S3Store, monkeypatch: pytest.MonkeyPatch) -> None:
     from pipeline.storage.settings import s3_client
 
     client = s3_client(storage.Settings())

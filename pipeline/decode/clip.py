@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Generator, Iterator
 from dataclasses import replace
 
@@ -16,6 +17,8 @@ from pipeline.decode.probe import Probe
 from pipeline.decode.protocol import Block
 from pipeline.decode.pyav import PyAVDecoder
 from pipeline.decode.settings import DecodeSettings
+
+logger = logging.getLogger(__name__)
 
 
 def resolve_range(request: ClipRequest, probe: Probe) -> tuple[int, int, bool]:
@@ -132,9 +135,10 @@ def _blocks(
                     yield "decord"
                 yield None if block is None else ("decord", _own(block) if settings.in_process else block)
             return
-        except DecordWrong:
-            pass
-        except DecordGone:
+        except DecordWrong as error:
+            logger.info("%s: PyAV in place of decord: %s", probe.location, error)
+        except DecordGone as error:
+            logger.info("%s: PyAV takes over from decord: %s", probe.location, error)
             if decord.last is not None:
                 entry = decord.last[0]
         finally:

@@ -106,15 +106,23 @@ def ray_local(s3_settings: seaweed.S3Settings) -> Iterator[None]:
     """A Ray of this test session's own: two CPUs, no dashboard, workers that know the S3 settings."""
     import ray
 
-    ray.init(
-        address="local",
-        num_cpus=2,
-        num_gpus=0,
-        include_dashboard=False,
-        _node_ip_address="127.0.0.1",
-        object_store_memory=1024**3,
-        log_to_driver=True,
-        configure_logging=False,
-    )
+    for attempt in range(3):
+        try:
+            ray.init(
+                address="local",
+                num_cpus=2,
+                num_gpus=0,
+                include_dashboard=False,
+                _node_ip_address="127.0.0.1",
+                object_store_memory=1024**3,
+                log_to_driver=True,
+                configure_logging=False,
+            )
+            break
+        except Exception as error:
+            # Ray allows itself 30 s to start, which a machine busy with other work can miss.
+            if attempt == 2 or "timed out during startup" not in str(error):
+                raise
+            ray.shutdown()
     yield
     ray.shutdown()

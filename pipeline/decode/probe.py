@@ -44,7 +44,7 @@ class Probe:
         pts: int64 [frames], sorted timestamps in `time_base`; the frame index is the position here.
         keys: int64 [k], sorted frame indexes of the key frames.
         timed: every packet has a timestamp of its own. Without, frames can only be counted from the first on.
-        cut_off: FFmpeg's error where the container ends early, else None.
+        cut_off: what is known where the file ends early, else None.
     """
 
     path: str
@@ -144,6 +144,7 @@ def _describe(path: str, location: str, container: InputContainer, number: int, 
             keys.append(packet.is_keyframe)
     except (av.FFmpegError, OSError) as error:
         cut_off = reason(error)
+    cut_off = cut_off or _missing_end(container, stream)
     if first is None and stamps:
         first = _try_decode(context, None, location)
     if not stamps:
@@ -178,6 +179,16 @@ def _describe(path: str, location: str, container: InputContainer, number: int, 
         timed=timed,
         cut_off=cut_off,
     )
+
+
+def _missing_end(container: InputContainer, stream: Any) -> str | None:
+    """What a MP4 or MOV file lacks according to its index; FFmpeg itself stops there without a word."""
+    if not container.format.name.startswith("mov") or not len(stream.index_entries):
+        return None
+    last = stream.index_entries[len(stream.index_entries) - 1]
+    if last.pos + last.size > container.size:
+        return f"its index speaks of byte {last.pos + last.size}, it has {container.size}"
+    return None
 
 
 def _is_frame(packet: Packet, codec: str) -> bool:

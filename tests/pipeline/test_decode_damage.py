@@ -1,0 +1,249 @@
+"""Damaged videos: cut off, bytes changed, frames of another size, files that are no videos. Never a wrong frame."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.decode import DecodeLimits, DecodeSettings, Failed, Finished
+from pipeline.decode.probe import probe
+from tests.pipeline.videos import Plain, Read, make_video, plain, read_clip
+
+KINDS = {
+    "b.mp4": {"b_frames": 2},
+    "b.mkv": {"b_frames": 2, "open_gop": True},
+    "b.ts": {"b_frames": 2},
+    "m.avi": {"codec": "mpeg4"},
+    "p.mp4": {"codec": "mpeg4"},
+}
+
+
+@pytest.fixture(scope="module", params=list(KINDS))
+def whole(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Plain]:
+    path = make_video(tmp_path_factory.mktemp("whole") / request.param, **KINDS[request.param])  # type: ignore[arg-type]
+    return path, plain(path)
+
+
+def check(read: Read, damaged: Path) -> None:
+    """Every frame handed out is the one that PyAV gives for its timestamp; indexes count the container's packets."""
+    if not read.opened:
+        assert isinstance(read.end, Failed) and not read.frames
+        return
+    reference = plain(damaged)
+    video = probe(str(damaged))
+    by_pts = dict(zip(reference.pts, reference.frames, strict=True))
+    assert list(read.frames) == sorted(read.frames)
+    for index, frame in read.frames.items():
+        np.testing.assert_array_equal(frame, by_pts[int(video.pts[index])], err_msg=f"{damaged.name} frame {index}")
+    lost = video.info.frames - len(read.frames)
+    if isinstance(read.end, Finished):
+        assert read.end.corrupt_frames == lost
+        # A damaged timestamp makes a frame come late; a frame that comes after a later one is left out.
+        places = [np.searchsorted(video.pts, at) for at in reference.pts if at in video.pts]
+        assert list(read.frames) == sorted({int(p) for n, p in enumerate(places) if p == max(places[: n + 1])})
+
+
+@pytest.mark.parametrize("decoder", ["decord", "pyav"])
+def test_a_video_cut_off_anywhere(whole: tuple[Path, Plain], tmp_path: Path, decoder: str) -> None:
+    path, reference = whole
+    data = path.read_bytes()
+    for tenth in range(10):
+        cut = tmp_path / f"{tenth}{path.suffix}"
+        cut.write_bytes(data[: len(data) * tenth // 10])
+        read = read_clip(cut, decoder=decoder)
+        check(read, cut) if tenth else None
+        assert len(read.frames) <= len(reference.frames)
+        if tenth == 0:
+            assert isinstance(read.end, Failed)
+            assert (read.end.stage, read.end.error_type) == ("open", "EmptyFile")
+
+
+def fuzz(whole: tuple[Path, Plain], folder: Path, decoder: str, variants: int) -> dict[str, int]:
+    """Decode variants with changed bytes; returns how they ended."""
+    path, _ = whole
+    rng = random.Random(path.name)
+    ends: dict[str, int] = {}
+    for number in range(variants):
+        data = bytearray(path.read_bytes())
+        for _ in range(rng.choice([1, 3, 20])):
+            data[rng.randrange(len(data))] = rng.randrange(256)
+        damaged = folder / f"{number}{path.suffix}"
+        damaged.write_bytes(data)
+        read = read_clip(damaged, decoder=decoder, max_corrupt=1.0)
+        check(read, damaged)
+        how = type(read.end).__name__ if isinstance(read.end, Finished) else read.end.error_type
+        how += f" by {read.end.decoder}" + (" after starting over" if len(read.opened) > 1 else "")
+        ends[how] = ends.get(how, 0) + 1
+        damaged.unlink()
+    return ends
+
+
+@pytest.mark.parametrize("decoder", ["decord", "pyav"])
+def test_changed_bytes(whole: tuple[Path, Plain], tmp_path: Path, decoder: str) -> None:
+    fuzz(whole, tmp_path, decoder, 4)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_changed_bytes_in_many_variants(
+    whole: tuple[Path, Plain], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ends = fuzz(whole, tmp_path, "decord", 40)
+    with capsys.disabled():
+        print(f"\n{whole[0].name}: {ends}")
+
+
+@pytest.mark.parametrize("decoder", ["decord", "pyav"])
+def test_more_corrupt_frames_than_allowed_fail_the_clip(tmp_path: Path, decoder: str) -> None:
+    path = make_video(tmp_path / "c.mp4", 60, codec="mpeg4", b_frames=0)
+    reference = plain(path)
+    _spoil(path, packets=range(20, 30))
+    read = read_clip(path, decoder=decoder, max_corrupt=0.1)
+    assert isinstance(read.end, Failed)
+    assert (read.end.stage, read.end.error_type, read.end.keep_rows) == ("decode", "TooManyCorrupt", False)
+    assert "of the 60 frames" in read.end.message
+    read = read_clip(path, decoder=decoder, max_corrupt=0.5)
+    assert isinstance(read.end, Finished)
+    assert read.end.corrupt_frames == 10
+    assert list(read.frames) == [*range(20), *range(30, 60)]
+    assert [read.seconds[i] for i in read.frames] == [reference.seconds[i] for i in read.frames]
+
+
+def test_lost_frames_at_the_end_are_counted(tmp_path: Path) -> None:
+    path = make_video(tmp_path / "c.mp4", 60, codec="mpeg4", b_frames=0)
+    _spoil(path, packets=range(57, 60))
+    read = read_clip(path, max_corrupt=0.1)
+    assert isinstance(read.end, Finished)
+    assert (read.end.corrupt_frames, len(read.frames)) == (3, 57)
+
+
+def _spoil(path: Path, packets: range) -> None:
+    """Overwrite whole packets, so that they do not decode."""
+    import av
+
+    with av.open(str(path)) as container:
+        found = [(p.pos, p.size) for p in container.demux(container.streams.video[0]) if p.size]
+    data = bytearray(path.read_bytes())
+    for number in packets:
+        position, size = found[number]
+        assert position is not None
+        data[position : position + size] = bytes([0xFF]) * size
+    path.write_bytes(data)
+
+
+def test_a_file_cut_off_keeps_the_rows_before(tmp_path: Path) -> None:
+    path = make_video(tmp_path / "c.mov", 60, group=10)
+    _index_first(path)
+    whole = plain(path)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 7 // 10])
+    read = read_clip(path)
+    assert isinstance(read.end, Failed)
+    assert (read.end.stage, read.end.error_type, read.end.keep_rows) == ("decode", "Truncated", True)
+    assert 5 < len(read.frames) < 60
+    sound = list(read.frames)[:-4]
+    for index in sound:
+        np.testing.assert_array_equal(read.frames[index], whole.frames[index])
+    assert isinstance(read_clip(path, end_frame=sound[-1]).end, Finished), "the part asked for is all there"
+
+
+def _index_first(path: Path) -> None:
+    """Write the file anew with its index before its frames."""
+    import av
+
+    moved = path.with_name("moved" + path.suffix)
+    with av.open(str(path)) as source, av.open(str(moved), "w", options={"movflags": "faststart"}) as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(source.streams.video[0]):
+            if packet.size:
+                packet.stream = stream
+                target.mux(packet)
+    moved.replace(path)
+
+
+def test_frames_that_change_size_end_the_clip(tmp_path: Path) -> None:
+    first = make_video(tmp_path / "1.ts", 20, width=128, height=96)
+    second = make_video(tmp_path / "2.ts", 20, width=160, height=128)
+    both = tmp_path / "both.ts"
+    both.write_bytes(_later(second, tmp_path, first.read_bytes()))
+    for decoder in ("decord", "pyav"):
+        read = read_clip(both, decoder=decoder)
+        assert isinstance(read.end, Failed)
+        assert (read.end.error_type, read.end.keep_rows) == ("SizeChanged", True)
+        assert "frame 20 is 160x128, those before are 128x96" in read.end.message
+        assert list(read.frames) == list(range(20))
+
+
+def _later(path: Path, folder: Path, before: bytes) -> bytes:
+    """The stream of `before` followed by the one at `path` with timestamps that go on."""
+    import av
+
+    moved = folder / "later.ts"
+    with av.open(str(path)) as source, av.open(str(moved), "w", options={"mpegts_copyts": "1"}) as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(source.streams.video[0]):
+            if packet.size and packet.pts is not None and packet.dts is not None:
+                packet.pts, packet.dts = packet.pts + 60000, packet.dts + 60000
+                packet.stream = stream
+                target.mux(packet)
+    return before + moved.read_bytes()
+
+
+def test_limits_have_names(tmp_path: Path) -> None:
+    path = make_video(tmp_path / "v.mp4", 20)
+    for limits, kind, stage in [
+        (DecodeLimits(max_frame_pixels=128 * 96 - 1), "FrameTooLarge", "open"),
+        (DecodeLimits(max_file_bytes=100), "FileTooLarge", "fetch"),
+        (DecodeLimits(max_clip_seconds=0.0), "Timeout", "decode"),
+    ]:
+        read = read_clip(path, DecodeSettings(in_process=True, limits=limits))
+        assert isinstance(read.end, Failed)
+        assert (read.end.stage, read.end.error_type) == (stage, kind)
+        assert "v.mp4" in read.end.message and "limit" in read.end.message
+
+
+def test_a_huge_frame_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "huge.y4m"
+    header = b"YUV4MPEG2 W16384 H16384 F25:1 C420jpeg\nFRAME\n"
+    with path.open("wb") as file:
+        file.write(header)
+        file.truncate(len(header) + 16384 * 16384 * 3 // 2)
+    read = read_clip(path)
+    assert isinstance(read.end, Failed)
+    assert (read.end.stage, read.end.error_type) == ("open", "FrameTooLarge")
+    assert "16384x16384" in read.end.message
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nfile:{other}\n#EXT-X-ENDLIST\n",
+        "ffconcat version 1.0\nfile '{other}'\n",
+        "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=video 5004 RTP/AVP 96\na=rtpmap:96 H264/90000\n",
+        '<?xml version="1.0"?><MPD xmlns="urn:mpeg:dash:schema:mpd:2011"><BaseURL>{other}</BaseURL></MPD>',
+    ],
+)
+@pytest.mark.parametrize("suffix", [".mp4", ".m3u8", ".ffconcat", ".sdp", ".mpd"])
+def test_a_list_of_other_files_is_no_video(tmp_path: Path, text: str, suffix: str) -> None:
+    other = make_video(tmp_path / "other.mp4", 5)
+    path = tmp_path / f"list{suffix}"
+    path.write_text(text.format(other=other))
+    read = read_clip(path)
+    assert isinstance(read.end, Failed)
+    assert (read.end.stage, read.end.error_type) == ("open", "InvalidData")
+
+
+def test_what_is_no_video_says_so(tmp_path: Path) -> None:
+    text = tmp_path / "notes.mp4"
+    text.write_text("this is no video\n" * 100)
+    for path, stage, kind in [
+        (text, "open", "InvalidData"),
+        (tmp_path / "absent.mp4", "fetch", "NotFound"),
+        (tmp_path, "open", "InvalidData"),
+    ]:
+        read = read_clip(path)
+        assert isinstance(read.end, Failed)
+        assert (read.end.stage, read.end.error_type) == (stage, kind)
+        assert str(path) in read.end.message

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from model.engine import Engine
+    from model.prepare import Precision
     from pipeline.clips import ObjectStart
     from pipeline.placement import Placement
 
@@ -46,6 +47,11 @@ class RunModel:
     tracker: str
     metadata: dict[str, Any]
     content: bytes
+
+    @property
+    def tracker_params(self) -> dict[str, float]:
+        """The tracker's hyper-parameters by name."""
+        return json.loads(self.tracker)
 
 
 def check_model(weights_uri: str, preset: str | None) -> RunModel:
@@ -92,18 +98,25 @@ def config_hash(model: RunModel, *, stride: int, rotated_box: RotatedBox) -> str
     """SHA-256, hex, over what changes results: weights, tracker, stride and rotated-box rule."""
     decisive = {
         "weights": model.digest,
-        "tracker": json.loads(model.tracker),
+        "tracker": model.tracker_params,
         "stride": stride,
         "rotated_box": rotated_box,
     }
     return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
 
 
-def build_engine(model: RunModel, placement: Placement, precision: str) -> Engine:
-    """Make the engine of one actor from the checked file; ``precision`` may be ``auto``."""
+def resolve_precision(precision: str, placement: Placement) -> Precision:
+    """The precision that the hardware of this process computes in, for ``auto`` too."""
+    from model.prepare import resolve_precision
+
+    return resolve_precision(precision, placement.device)
+
+
+def build_engine(model: RunModel, placement: Placement, precision: Precision) -> Engine:
+    """Make the engine of one actor from the checked file."""
     import torch
 
-    from model.engine import Engine, resolve_precision
+    from model.engine import Engine
     from model.tracker import params_from_json
     from model.weights import load_weights
 
@@ -117,7 +130,7 @@ def build_engine(model: RunModel, placement: Placement, precision: str) -> Engin
         network,
         params_from_json(model.tracker),
         device=placement.device,
-        precision=resolve_precision(precision, placement.device),
+        precision=precision,
         max_tracks=placement.max_tracks,
     )
 
@@ -128,11 +141,17 @@ class Geometry:
 
     rule: RotatedBox = "mbr"
 
-    def init_box(self, start: ObjectStart) -> NDArray[np.float64]:
-        """The axis-aligned box (x, y, w, h) that starts the track of an object."""
-        from model.init import init_box
+    def init_box(self, start: ObjectStart, height: int, width: int) -> NDArray[np.float64]:
+        """The axis-aligned box (x, y, w, h) that starts an object's track; ValueError where there is none."""
+        import numpy as np
 
-        return init_box(box=start.box, polygon=start.polygon, mask=start.mask)
+        from model.initial_box import box_from_polygon, box_from_rle
+
+        if start.polygon is not None:
+            return np.array(box_from_polygon(start.polygon))
+        if start.mask is not None:
+            return np.array(box_from_rle(dict(start.mask), height, width))
+        return np.array(start.box, np.float64)
 
     def finish(self, output: Any, height: int, width: int) -> Any:
         """The mask's run lengths, area and rotated box in the full frame; see `model.masks.finish`."""

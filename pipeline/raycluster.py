@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 from pathlib import Path
@@ -10,23 +11,24 @@ logger = logging.getLogger(__name__)
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def connect() -> None:
+def connect() -> bool:
     """Connect to the cluster of RAY_ADDRESS or to one running on this machine, else start a local Ray.
 
-    Does nothing where this process is connected already. A local Ray listens on loopback only and so needs no
+    Does nothing where this process is connected already, and says so by False. A local Ray listens on loopback only and so needs no
     token; a running cluster keeps the authentication it was started with.
     """
     import ray
 
     if ray.is_initialized():
-        return
+        return False
     # Workers import what the driver runs, also where nothing is installed.
     paths = [str(ROOT), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
     os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(paths))
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    try:
-        ray.init(address="auto", log_to_driver=True, logging_level=logging.WARNING)
-    except ConnectionError:
+    if os.environ.get("RAY_ADDRESS") != "local":
+        with contextlib.suppress(ConnectionError):
+            ray.init(address="auto", log_to_driver=True, logging_level=logging.WARNING)
+    if not ray.is_initialized():
         os.environ.setdefault("RAY_AUTH_MODE", "disabled")
         ray.init(
             address="local",
@@ -36,6 +38,7 @@ def connect() -> None:
             _node_ip_address="127.0.0.1",
         )
         logger.info("started a local Ray")
+    return True
 
 
 def configure_data() -> None:

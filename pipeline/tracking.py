@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from pipeline.clips import Clip, ObjectStart
 from pipeline.decode.events import Chunk, Opened
+from pipeline.tables import MaskResult
 
 Frame = NDArray[np.uint8]
 
@@ -28,18 +29,21 @@ class TrackingEngine(Protocol):
 
 
 class PostProcess(Protocol):
-    """The geometry that turns what the manifest and the engine give into rows; `model` provides it."""
+    """The geometry that turns what the manifest and the engine give into rows; `model` provides it.
 
-    def init_box(self, start: ObjectStart) -> NDArray[np.float64]: ...
+    ``finish`` answers as `model.masks.finish` does: rle, area, rbox, corners, rbox_from_mask.
+    """
 
-    def finish(self, output: Any, height: int, width: int) -> Any: ...
+    def init_box(self, start: ObjectStart, height: int, width: int) -> NDArray[np.float64]: ...
+
+    def finish(self, output: Any, height: int, width: int) -> MaskResult: ...
 
 
 class TrackError(Exception):
     """A clip that cannot be tracked as its manifest row asks; becomes its failed row.
 
     `stage` and `error_type` are the columns of `clips`; `error_type` is one of `ObjectOutsideFrame`,
-    `InitFrameOutsideClip`, `InitFrameOffStride`, `InitFrameNotDecoded` (stage init), or the name of what the
+    `InitFrameOutsideClip`, `InitFrameOffStride`, `InitFrameNotDecoded`, `UnusableInit` (stage init), or the name of what the
     tracker raised (stage track).
     """
 
@@ -49,15 +53,15 @@ class TrackError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class MaskRow:
-    """One row of the `masks` table, without its clip."""
+class TrackedFrame:
+    """One object on one frame: a row of the `masks` table, without its clip (`pipeline.tables.MaskRow`)."""
 
     object_id: str
     frame_index: int
     pts_s: float
     score: float
     bbox: NDArray[np.float64]
-    finished: Any
+    finished: MaskResult
 
 
 @dataclass(slots=True)
@@ -116,14 +120,14 @@ class ClipTracker:
     def __post_init__(self) -> None:
         self._starts = sorted((self._resolve(start) for start in self.clip.objects), key=lambda s: s.frame)
 
-    def chunk(self, chunk: Chunk) -> Iterator[MaskRow]:
+    def chunk(self, chunk: Chunk) -> Iterator[TrackedFrame]:
         """Track through a chunk; yields the rows that are ready, one frame behind."""
         for index, pts, frame in zip(chunk.frame_index.tolist(), chunk.pts_s.tolist(), chunk.frames, strict=True):
             done = self._wait()
             self._submit(index, pts, frame[..., ::-1])
             yield from self._rows(done)
 
-    def flush(self) -> Iterator[MaskRow]:
+    def flush(self) -> Iterator[TrackedFrame]:
         """The rows of the last frame; call it once, after the last chunk.
 
         Raises:
@@ -133,7 +137,7 @@ class ClipTracker:
         if self._starts:
             self._missed(self._starts[0])
 
-    def abandon(self) -> Iterator[MaskRow]:
+    def abandon(self) -> Iterator[TrackedFrame]:
         """The rows of the last frame of a clip that ends early; objects yet to start are left out."""
         yield from self._rows(self._wait())
 
@@ -172,17 +176,16 @@ class ClipTracker:
         self._pending = []
         return done
 
-    def _rows(self, done: list[tuple[_Pending, Any]]) -> Iterator[MaskRow]:
+    def _rows(self, done: list[tuple[_Pending, Any]]) -> Iterator[TrackedFrame]:
         height, width = self.opened.info.height, self.opened.info.width
         for item, output in done:
             finished = self.post.finish(output, height, width)
-            first = item.init_box is not None
             self.tracked += 1
-            yield MaskRow(
+            yield TrackedFrame(
                 item.object_id,
                 item.frame_index,
                 item.pts_s,
-                1.0 if first else float(output.score),
+                1.0 if item.init_box is not None else float(output.score),
                 item.init_box if item.init_box is not None else output.box,
                 finished,
             )
@@ -203,9 +206,12 @@ class ClipTracker:
                 "InitFrameOffStride",
                 f"{where}: init_frame {frame} is not a multiple of the stride {self.stride} after frame {first}",
             )
-        box = self.post.init_box(start)
-        x, y, w, h = (float(value) for value in box)
         width, height = self.opened.info.width, self.opened.info.height
+        try:
+            box = self.post.init_box(start, height, width)
+        except ValueError as error:
+            raise TrackError("init", "UnusableInit", f"{where}: {error}") from error
+        x, y, w, h = (float(value) for value in box)
         if x >= width or y >= height or x + w <= 0 or y + h <= 0:
             raise TrackError(
                 "init",

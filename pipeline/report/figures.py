@@ -8,11 +8,8 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.dataset as ds
-
-from pipeline import storage
 from pipeline.progress import Counts
+from pipeline.recovery import clip_rows
 
 _COLUMNS = [
     "clip_id",
@@ -131,16 +128,5 @@ def _rates(counts: Counts, wall_s: float, actors: int) -> dict[str, float]:
 
 
 def _rows(output: str) -> Iterator[dict[str, Any]]:
-    folder = storage.join(output, "clips")
-    filesystem, path = storage.filesystem_for(folder)
-    with storage.reporting(folder, "read"):
-        parts = sorted(storage.parse(entry.uri).uri for entry in storage.list_files(folder))
-        paths = [storage.filesystem_for(uri)[1] for uri in parts if uri.endswith(".parquet")]
-        if not paths:
-            return
-        for batch in _batches(ds.dataset(paths, filesystem=filesystem, format="parquet")):
-            yield from batch.to_pylist()
-
-
-def _batches(table: ds.Dataset) -> Iterator[pa.RecordBatch]:
-    yield from table.to_batches(columns=_COLUMNS, batch_size=16_384)
+    for batch in clip_rows(output, _COLUMNS):
+        yield from batch.to_pylist()

@@ -12,7 +12,7 @@ import pytest
 
 from pipeline.clips import Clip, ObjectStart
 from pipeline.decode.events import Chunk, Opened, VideoInfo
-from pipeline.tracking import ClipTracker, MaskRow, TrackError
+from pipeline.tracking import ClipTracker, TrackedFrame, TrackError
 
 
 @dataclass
@@ -49,11 +49,15 @@ class FakeEngine:
 
 
 class FakeGeometry:
-    def init_box(self, start: ObjectStart) -> np.ndarray:
+    def init_box(self, start: ObjectStart, height: int, width: int) -> np.ndarray:
+        if start.box is None:
+            raise ValueError("no box")
         return np.array(start.box)
 
-    def finish(self, output: Any, height: int, width: int) -> tuple[Any, int, int]:
-        return output, height, width
+    def finish(self, output: Any, height: int, width: int) -> SimpleNamespace:
+        rle = {"size": [height, width], "counts": "0"}
+        corners = np.zeros(8, np.float32)
+        return SimpleNamespace(rle=rle, area=7, rbox=corners[:5], corners=corners, rbox_from_mask=True)
 
 
 def _opened(start: int, end: int) -> Opened:
@@ -66,7 +70,7 @@ def _chunk(indexes: list[int]) -> Chunk:
     return Chunk(0, frames, np.array(indexes), np.array(indexes) / 10, 0)
 
 
-def _track(objects: list[ObjectStart], frames: list[list[int]], **kwargs: Any) -> list[MaskRow]:
+def _track(objects: list[ObjectStart], frames: list[list[int]], **kwargs: Any) -> list[TrackedFrame]:
     first, last = frames[0][0], frames[-1][-1]
     clip = Clip("c", "v.mp4", "/v.mp4", objects=tuple(objects))
     tracker = ClipTracker(clip, _opened(first, last + 1), FakeEngine(), FakeGeometry(), **kwargs)
@@ -85,9 +89,9 @@ def test_every_frame_has_a_row_and_the_first_is_the_box_given() -> None:
     assert [row.frame_index for row in rows] == [5, 6, 7]
     assert [row.pts_s for row in rows] == [0.5, 0.6, 0.7]
     assert [row.score for row in rows] == [1.0, 0.25, 0.25]
-    assert rows[0].bbox.tolist() == [1, 2, 10, 10]
+    assert list(rows[0].bbox) == [1, 2, 10, 10]
     assert [row.bbox[0] for row in rows[1:]] == [6, 7]  # each step saw its own frame, as BGR
-    assert rows[0].finished[1:] == (48, 64)
+    assert rows[0].finished.rle["size"] == [48, 64]
 
 
 def test_later_starts_ends_and_key_frames() -> None:
@@ -118,6 +122,7 @@ def test_stride_and_missing_frames_keep_the_source_index() -> None:
         (ObjectStart("a", box=(64, 0, 5, 5)), "ObjectOutsideFrame"),
         (ObjectStart("a", box=(-5, 0, 5, 5)), "ObjectOutsideFrame"),
         (ObjectStart("a", box=(0, 48, 5, 5)), "ObjectOutsideFrame"),
+        (ObjectStart("a", polygon=(0,) * 8), "UnusableInit"),
     ],
 )
 def test_what_cannot_start_is_named(start: ObjectStart, kind: str) -> None:

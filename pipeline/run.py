@@ -1,0 +1,218 @@
+"""One run of the job, from checked options to exit status: lease, recovery, plan, execution, report.
+
+The order keeps the promise of the output: nothing is removed or written before the lease is held, and it is
+given back only once no actor of this run writes any more.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import threading
+import time
+from datetime import UTC, datetime
+from typing import Any
+
+from pipeline import storage
+from pipeline.execute import BreakerOpen, run_alone, run_shards, start_control
+from pipeline.interrupt import Interrupted, interruptible
+from pipeline.lease import Lease, LeaseHeld, acquire
+from pipeline.manifest import ClipHashes
+from pipeline.options import SegmentOptions, UsageError
+from pipeline.prepare import Prepared, config, finished_clips, prepare
+from pipeline.progress import Counts, ProgressDisplay
+from pipeline.recovery import forget_failed, remove_orphans
+from pipeline.report import collect, render_page
+from pipeline.segmenter import RunPlan
+from pipeline.shards import missing, plan_shards, write_plan
+
+logger = logging.getLogger(__name__)
+
+FINISHED, FAILED, STRICT_FAILED, INTERRUPTED = 0, 1, 3, 130
+RELEASE_WITHIN_S = 1.6
+
+
+def run(options: SegmentOptions) -> int:
+    """Run the job; returns its exit status (0, 1, 3 or 130).
+
+    Raises:
+        UsageError: exit status 2: something is unusable, found before any work started.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", stream=sys.stderr)
+    with interruptible():
+        try:
+            prepared = prepare(options)
+            if options.dry_run:
+                from pipeline.dry_run import describe_plan
+
+                print(describe_plan(prepared), flush=True)
+                return FINISHED
+            return _Run(prepared).go()
+        except Interrupted as signal:
+            print(f"interrupted by {signal}: the same command resumes", file=sys.stderr, flush=True)
+            return INTERRUPTED
+        except UsageError:
+            raise
+        except storage.StorageError as error:
+            print(f"error: {error}", file=sys.stderr, flush=True)
+            return FAILED
+
+
+class _Run:
+    """A prepared run; `go` takes it to its end."""
+
+    def __init__(self, prepared: Prepared) -> None:
+        self._prepared = prepared
+        self._options = prepared.options
+        self._counts = Counts()
+        self._began = time.monotonic()
+
+    def go(self) -> int:
+        """Hold the lease, do what is missing, give the lease back; returns the exit status."""
+        try:
+            lease = acquire(self._prepared.output, self._prepared.run_id, self._options.wait_for_lease)
+        except LeaseHeld as error:
+            raise UsageError(f"--output {storage.redact(self._prepared.output)}: {error}") from error
+        try:
+            status = self._work(lease)
+        except Interrupted:
+            self._abandon(lease)
+            raise
+        except (BreakerOpen, RuntimeError) as error:
+            print(f"error: {error}", file=sys.stderr, flush=True)
+            self._stop_actors()
+            remove_orphans(self._prepared.output)
+            status = FAILED
+            self._report(status)
+        finally:
+            lease.release()
+        return status
+
+    def _work(self, lease: Lease) -> int:
+        prepared, options = self._prepared, self._options
+        if options.retry_failed:
+            forget_failed(prepared.output)
+        remove_orphans(prepared.output)
+        done, todo = finished_clips(prepared)
+        self._write("config.json", config(prepared))
+        total = prepared.manifest.summary.clips
+        print(
+            f"run {prepared.run_id}: {total} clips, {total - todo} finished before, {todo} to do on "
+            f"{prepared.placement.actors.maximum} {prepared.placement.device} actor(s)",
+            file=sys.stderr,
+            flush=True,
+        )
+        if todo:
+            self._segment(done, todo, lease)
+        return self._conclude()
+
+    def _segment(self, done: ClipHashes, todo: int, lease: Lease) -> None:
+        import ray
+
+        prepared, options = self._prepared, self._options
+        plan_uri = storage.join(prepared.run_folder, "plan")
+        planned = plan_shards(
+            missing(prepared.manifest.rows(), done),
+            config_hash=prepared.config_hash,
+            clips_per_file=options.clips_per_file,
+            concurrent_calls=prepared.placement.overlapping_calls,
+            total_clips=todo,
+        )
+        shards = write_plan(planned, plan_uri)
+        control = start_control()
+        plan = RunPlan(
+            options=options,
+            placement=prepared.placement,
+            output=prepared.output,
+            run_id=prepared.run_id,
+            config_hash=prepared.config_hash,
+            model=ray.put(prepared.model),
+            control=control,
+            keep_types={field.name: field.type for field in prepared.manifest.summary.kept},
+        )
+        with ProgressDisplay(todo) as display:
+            try:
+                run_shards(shards, plan, display, lease_lost=lambda: lease.lost)
+            finally:
+                self._counts = ray.get(control.counts.remote(), timeout=5.0)
+        storage.delete_many(entry.uri for entry in storage.list_files(plan_uri))
+        have, left = finished_clips(prepared)
+        if left:
+            logger.warning("%d clips have no row after their shards ended; running each alone", left)
+            run_alone((row.clip() for row in missing(prepared.manifest.rows(), have)), plan)
+            self._counts = ray.get(control.counts.remote())
+
+    def _conclude(self) -> int:
+        """Check that every clip has exactly one row, write the report, print the last line."""
+        prepared = self._prepared
+        have, left = finished_clips(prepared)
+        if left or have.duplicates(1):
+            fault = f"{left} clips of the manifest have no row" if left else "a clip has more than one row"
+            raise RuntimeError(f"{fault} in {storage.redact(prepared.output)}/clips: run the same command again")
+        figures = collect(
+            prepared.output,
+            prepared.run_id,
+            self._counts,
+            time.monotonic() - self._began,
+            prepared.placement.actors.maximum,
+        )
+        bad = figures.clips["failed"] + figures.clips["partial"]
+        status = STRICT_FAILED if self._options.strict and bad else FINISHED
+        self._report(status)
+        clips = figures.clips
+        print(
+            f"{clips['total']} clips: {clips['ok']} ok, {clips['partial']} partial, {clips['failed']} failed; "
+            f"{figures.frames} frames in {storage.redact(prepared.output)}",
+            flush=True,
+        )
+        return status
+
+    def _report(self, status: int) -> None:
+        if not self._options.report:
+            return
+        prepared = self._prepared
+        figures = collect(
+            prepared.output,
+            prepared.run_id,
+            self._counts,
+            time.monotonic() - self._began,
+            prepared.placement.actors.maximum,
+        )
+        run = {
+            "run_id": prepared.run_id,
+            "exit_status": status,
+            "output": storage.redact(prepared.output),
+            "started_at": prepared.started_at.isoformat(timespec="seconds"),
+            "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+        self._write("report.json", {**run, **figures.to_dict()})
+        page = render_page(figures, run=run, config=config(prepared))
+        storage.write_bytes(storage.join(prepared.run_folder, "report.html"), page.encode())
+
+    def _write(self, name: str, value: dict[str, Any]) -> None:
+        text = json.dumps(value, indent=2, default=str) + "\n"
+        storage.write_bytes(storage.join(self._prepared.run_folder, name), text.encode())
+
+    def _stop_actors(self) -> None:
+        import ray
+
+        if self._prepared.owns_ray:
+            ray.shutdown()
+
+    def _abandon(self, lease: Lease) -> None:
+        """End the actors, remove what they left half-done, and give the lease back, all within two seconds.
+
+        Removing is safe only while the lease is held: what is not removed by then, the next run removes.
+        """
+        deadline = time.monotonic() + RELEASE_WITHIN_S
+
+        def clear() -> None:
+            self._stop_actors()
+            if time.monotonic() < deadline:
+                remove_orphans(self._prepared.output, until=deadline)
+
+        clearing = threading.Thread(target=clear, name="clear", daemon=True)
+        clearing.start()
+        clearing.join(RELEASE_WITHIN_S)
+        lease.release()

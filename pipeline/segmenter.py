@@ -1,0 +1,130 @@
+"""The actor of a run: holds one network on one device and works on a few shards at once."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline.clips import Clip
+from pipeline.decode.settings import DecodeSettings
+from pipeline.options import SegmentOptions
+from pipeline.parts import PartWriter
+from pipeline.placement import Placement
+from pipeline.progress import Tally
+from pipeline.shard_run import ClipSettings, ShardRun, Stopped
+
+logger = logging.getLogger(__name__)
+REPORT_EVERY_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class RunPlan:
+    """What the driver hands to every actor.
+
+    Attributes:
+        model: reference to the checked `RunModel` in the object store.
+        control: handle of the run's `ControlRoom`.
+        keep_types: Arrow types of the manifest columns kept, by name.
+    """
+
+    options: SegmentOptions
+    placement: Placement
+    output: str
+    run_id: str
+    config_hash: str
+    model: Any
+    control: Any
+    keep_types: dict[str, Any]
+
+
+class Segmenter:
+    """Tracks the clips of shards; one call takes one shard and answers with one small row.
+
+    Rows go to the output by commits, never through Ray: a call that is repeated skips what is committed.
+    """
+
+    def __init__(self, plan: RunPlan) -> None:
+        import ray
+
+        from pipeline.models import Geometry, build_engine, resolve_precision
+
+        self._plan = plan
+        self._model = ray.get(plan.model)
+        self._precision = resolve_precision(plan.options.precision, plan.placement)
+        self._engine = build_engine(self._model, plan.placement, self._precision)
+        self._geometry = Geometry(plan.options.rotated_box)
+        self._tally = Tally()
+        self._stop = threading.Event()
+        self._decode = DecodeSettings(
+            num_cpus=plan.placement.decode_cpus, node_id=ray.get_runtime_context().get_node_id()
+        )
+        self._busy_reported = 0.0
+        threading.Thread(target=self._report, name="report", daemon=True).start()
+
+    def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, list[Any]]:
+        """Work through one shard (a batch of one row: ``name`` and ``clips``, a list of JSON texts)."""
+        shard = str(batch["name"][0])
+        clips = [Clip.from_json(text) for text in batch["clips"][0]]
+        committed = self.run_shard(shard, clips)
+        return {"name": [shard], "clips": [len(clips)], "committed": [committed]}
+
+    def run_shard(self, shard: str, clips: list[Clip]) -> int:
+        """Track the clips that are not committed yet; returns how many this call committed."""
+        plan, options = self._plan, self._plan.options
+        with tempfile.TemporaryDirectory(prefix="siammask-spool-") as scratch:
+            writer = PartWriter(
+                plan.output,
+                shard,
+                run_id=plan.run_id,
+                config_hash=plan.config_hash,
+                scratch=Path(scratch),
+                keep_types=plan.keep_types,
+            )
+            done = writer.committed_clips()
+            settings = ClipSettings(
+                stride=options.stride,
+                decoder=options.decoder,
+                max_corrupt=options.max_corrupt,
+                model=self._model.name,
+                precision=self._precision,
+                commit_every_s=options.commit_every,
+                lanes=plan.placement.lanes,
+            )
+            run = ShardRun(
+                [clip for clip in clips if clip.clip_id not in done],
+                settings,
+                self._decode,
+                self._engine,
+                self._geometry,
+                writer,
+                self._tally,
+                self._stop,
+            )
+            try:
+                return run.run()
+            except Stopped:
+                return 0
+
+    def _report(self) -> None:
+        """Send counts to the driver every second, and learn whether to stop."""
+        import ray
+
+        while True:
+            busy = self._engine.stats().busy_s
+            self._tally.add(busy_s=busy - self._busy_reported)
+            self._busy_reported = busy
+            try:
+                if ray.get(self._plan.control.report.remote(self._tally.drain())):
+                    self._stop.set()
+            except ray.exceptions.RayError:  # the driver is gone, and with it whoever could use the rows
+                self._stop.set()
+                return
+            self._stop.wait(REPORT_EVERY_S)
+            if self._stop.is_set():
+                threading.Event().wait(REPORT_EVERY_S)

@@ -1,0 +1,231 @@
+"""Work through one shard: decode its clips in lanes, track them, and commit what is finished.
+
+This is what one call of a `Segmenter` does; calls overlap in an actor and share its engine.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from pipeline.clips import Clip
+from pipeline.decode.events import Chunk, ClipRequest, Failed, Finished, Opened
+from pipeline.decode.settings import DecodeSettings
+from pipeline.frames import stream
+from pipeline.parts import PartWriter
+from pipeline.progress import Tally
+from pipeline.tracking import ClipTracker, PostProcess, TrackError, TrackingEngine
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class ClipSettings:
+    """What every clip of a run shares.
+
+    Attributes:
+        stride, decoder, max_corrupt: as the options of the job.
+        model, precision, config_hash, run_id, attempt: for the `clips` row.
+        commit_every_s: finished clips wait no longer than this for their commit.
+        lanes: clips decoded at once.
+    """
+
+    stride: int
+    decoder: str
+    max_corrupt: float
+    model: str
+    precision: str
+    commit_every_s: float
+    lanes: int
+
+
+class Stopped(Exception):
+    """The run was asked to stop: the clips under way are dropped and stay to be done."""
+
+
+@dataclass(slots=True)
+class ShardRun:
+    """One shard in progress. Call `run` once."""
+
+    clips: Sequence[Clip]
+    settings: ClipSettings
+    decode: DecodeSettings
+    engine: TrackingEngine
+    geometry: PostProcess
+    writer: PartWriter
+    tally: Tally
+    stop: threading.Event
+    _failed: threading.Event = field(default_factory=threading.Event)
+
+    def run(self) -> int:
+        """Track every clip and commit; returns the clips committed.
+
+        Raises:
+            Stopped: the run was asked to stop; what was committed before stays.
+            StorageError, LeaseLost: a commit failed.
+        """
+        lanes = [lane for i in range(self.settings.lanes) if (lane := self.clips[i :: self.settings.lanes])]
+        committed = 0
+        with ThreadPoolExecutor(max(1, len(lanes)), thread_name_prefix="lane") as pool:
+            pending: set[Future[None]] = {pool.submit(self._lane, lane) for lane in lanes}
+            last = time.monotonic()
+            try:
+                while pending:
+                    done, pending = wait(pending, timeout=1.0, return_when=FIRST_COMPLETED)
+                    for future in done:
+                        future.result()
+                    if pending and time.monotonic() - last >= self.settings.commit_every_s:
+                        last = time.monotonic()
+                        committed += self._commit()
+            except BaseException:
+                self._failed.set()
+                raise
+        if self.stop.is_set():
+            raise Stopped
+        return committed + self._commit()
+
+    def _commit(self) -> int:
+        clips = self.writer.commit()
+        if clips:
+            self.tally.add(commits=1)
+        return clips
+
+    def _lane(self, clips: Sequence[Clip]) -> None:
+        """Take the clips of one lane in turn. A clip that cannot be tracked ends the stream, which is then
+        taken up again after it: its remaining frames need not be decoded."""
+        rest = list(clips)
+        while rest and not self._halted():
+            requests = [self._request(clip) for clip in rest]
+            done = 0
+            events: Any = stream(requests, self.decode)
+            with contextlib.closing(events):
+                current: _ClipRun | None = None
+                for event in events:
+                    if self._halted():
+                        return
+                    if current is None:
+                        current = _ClipRun(rest[event.clip], self)
+                    ended = current.take(event)
+                    if ended:
+                        done, current = event.clip + 1, None
+                    if ended == "early":
+                        break
+            rest = rest[done:] if done else []
+
+    def _halted(self) -> bool:
+        return self.stop.is_set() or self._failed.is_set()
+
+    def _request(self, clip: Clip) -> ClipRequest:
+        return ClipRequest(
+            clip_id=clip.clip_id,
+            video_location=clip.video_location,
+            start_frame=clip.start_frame,
+            end_frame=clip.end_frame,
+            start_s=clip.start_s,
+            end_s=clip.end_s,
+            stride=self.settings.stride,
+            decoder=self.settings.decoder,  # type: ignore[arg-type]
+            max_corrupt=self.settings.max_corrupt,
+        )
+
+
+class _ClipRun:
+    """One clip in progress: its events in, its mask rows and its `clips` row out."""
+
+    def __init__(self, clip: Clip, shard: ShardRun) -> None:
+        self._clip = clip
+        self._shard = shard
+        self._started = datetime.now(UTC)
+        self._opened: Opened | None = None
+        self._tracker: ClipTracker | None = None
+        self._frames = 0
+        self._corrupt = 0
+
+    def take(self, event: Opened | Chunk | Finished | Failed) -> str:
+        """Take one event; "" while the clip goes on, "done" after its last event, "early" where it ends before."""
+        try:
+            match event:
+                case Opened():
+                    if self._opened is not None:  # the decode worker died, and a new one starts the clip over
+                        self._shard.writer.discard_clip(self._clip.clip_id)
+                        self._frames = self._corrupt = 0
+                    self._opened = event
+                    self._tracker = ClipTracker(
+                        self._clip, event, self._shard.engine, self._shard.geometry, self._shard.settings.stride
+                    )
+                case Chunk():
+                    assert self._tracker is not None
+                    self._corrupt = event.corrupt_frames
+                    self._add(self._tracker.chunk(event))
+                    self._frames += len(event.frame_index)
+                    self._shard.tally.add(frames=len(event.frame_index))
+                case Finished():
+                    assert self._tracker is not None
+                    self._add(self._tracker.flush())
+                    self._end("ok", event)
+                    return "done"
+                case Failed():
+                    if self._tracker is not None:
+                        self._add(self._tracker.abandon())
+                    rows = self._tracker.tracked if self._tracker is not None else 0
+                    status = "partial" if event.keep_rows and rows else "failed"
+                    self._end(status, event, (event.stage, event.error_type, event.message))
+                    return "done"
+        except TrackError as error:
+            self._end("failed", event, (error.stage, error.error_type, error.message))
+            return "done" if isinstance(event, Finished | Failed) else "early"
+        return ""
+
+    def _add(self, rows: Any) -> None:
+        """Spool the rows as they come, a few hundred at a time."""
+        before = self._tracker.tracked if self._tracker else 0
+        self._shard.writer.add_rows(self._clip.clip_id, rows)
+        if self._tracker:
+            self._shard.tally.add(track_frames=self._tracker.tracked - before)
+
+    def _end(
+        self,
+        status: str,
+        event: Opened | Chunk | Finished | Failed,
+        error: tuple[str, str, str] | None = None,
+    ) -> None:
+        shard, settings, info = self._shard, self._shard.settings, self._opened.info if self._opened else None
+        stage, kind, message = error or (None, None, None)
+        last = event if isinstance(event, Finished | Failed) else None
+        row: dict[str, Any] = {
+            "clip_id": self._clip.clip_id,
+            "video_uri": self._clip.video_uri,
+            "status": status,
+            "error_stage": stage,
+            "error_type": kind,
+            "error_message": message,
+            "objects": len({start.object_id for start in self._clip.objects}),
+            "frames": self._frames,
+            "corrupt_frames": last.corrupt_frames if last else self._corrupt,
+            "start_frame": self._opened.start_frame if self._opened else self._clip.start_frame,
+            "end_frame": self._opened.end_frame if self._opened else self._clip.end_frame,
+            "fps": info.fps if info else None,
+            "width": info.width if info else None,
+            "height": info.height if info else None,
+            "rotation": info.rotation if info else None,
+            "codec": info.codec if info else None,
+            "decoder": (last.decoder if last else None) or (info.decoder if info else None),
+            "started_at": self._started,
+            "finished_at": datetime.now(UTC),
+            "decode_wait_s": last.decode_wait_s if last else None,
+            "model": settings.model,
+            "precision": settings.precision,
+            "clip_hash": self._clip.clip_hash,
+            **self._clip.keep,
+        }
+        shard.writer.finish_clip(row, keep_rows=status != "failed")
+        shard.tally.add(**{status: 1}, decode_wait_s=row["decode_wait_s"] or 0.0)
+        if error:
+            logger.warning("clip %s %s: %s, %s: %s", self._clip.clip_id, status, stage, kind, message)

@@ -70,7 +70,7 @@ class Track:
     frame_size: tuple[int, int]
     fill: np.ndarray
     kernels: Template | None = None
-    busy: bool = False
+    latest: Future[Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +171,7 @@ class Engine:
             A future of the output. Where it fails the track stays as it was.
         """
         try:
-            if track.busy:
+            if track.latest is not None and not track.latest.done():
                 raise RuntimeError("this track has a step under way: wait for its future before the next frame")
             height, width = check_frame(frame)
             if (height, width) != track.frame_size:
@@ -216,7 +216,7 @@ class Engine:
         with self._wake:
             if self._closing:
                 return _failed(RuntimeError("the engine is closed"))
-            request.track.busy = True
+            request.track.latest = request.future
             self._tracks.add(request.track)
             self._pending.append(request)
             self._wake.notify()
@@ -241,10 +241,10 @@ class Engine:
         finally:
             with self._wake:
                 self._closing = True
-                waiting = [request for request in self._pending if _begin(request)]
+                waiting = [each for each in self._pending if each.future.set_running_or_notify_cancel()]
                 self._pending.clear()
             for request in [*waiting, *(request for batch, _ in flights for request in batch)]:
-                _fail(request, RuntimeError("the engine was closed before this frame was tracked"))
+                request.future.set_exception(RuntimeError("the engine was closed before this frame was tracked"))
 
     def _take(self, flight: Flight | None) -> list[_Request]:
         """Wait for requests and take up to a batch of them.
@@ -272,7 +272,7 @@ class Engine:
             if self._closing:
                 return []
             taken = [self._pending.popleft() for _ in range(min(self._limit, len(self._pending)))]
-        return [request for request in taken if _begin(request)]
+        return [request for request in taken if request.future.set_running_or_notify_cancel()]
 
     def _wanted(self) -> int:
         """As many requests as make a batch worth starting: the live tracks, shared by the batches in flight."""
@@ -289,7 +289,7 @@ class Engine:
             flights.append((batch, self._stepper.launch([self._input(request) for request in batch])))
         except Exception as error:
             if len(batch) == 1:
-                _fail(batch[0], error)
+                batch[0].future.set_exception(error)
                 return
             half = len(batch) // 2
             if isinstance(error, torch.cuda.OutOfMemoryError):
@@ -315,7 +315,7 @@ class Engine:
             results = flight.result()
         except Exception as error:
             for request in batch:
-                _fail(request, error)
+                request.future.set_exception(error)
             return
         self._steps += 1
         self._stepped += len(batch)
@@ -326,10 +326,9 @@ class Engine:
         track, started = request.track, request.template is not None
         values = (result.score, result.state.centre_x, result.state.centre_y, result.state.width, result.state.height)
         if not np.isfinite(values).all():
-            _fail(request, FloatingPointError("the network answered with NaN or infinity for this frame"))
+            request.future.set_exception(FloatingPointError("the network answered with NaN or infinity for this frame"))
             return
         track.state = result.state
-        track.busy = False
         output = TrackOutput(
             score=1.0 if started else result.score,
             box=result.state.box,
@@ -346,18 +345,6 @@ def mask_window(window: SearchWindow, row: int, column: int) -> tuple[float, flo
     x = window.x + (column - MASK_CELLS_BEFORE) * STRIDE * pixel
     y = window.y + (row - MASK_CELLS_BEFORE) * STRIDE * pixel
     return x, y, TEMPLATE_SIZE * pixel, TEMPLATE_SIZE * pixel
-
-
-def _begin(request: _Request) -> bool:
-    if request.future.set_running_or_notify_cancel():
-        return True
-    request.track.busy = False
-    return False
-
-
-def _fail(request: _Request, error: BaseException) -> None:
-    request.track.busy = False
-    request.future.set_exception(error)
 
 
 def _failed(error: BaseException) -> Future[Any]:

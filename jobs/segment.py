@@ -34,41 +34,25 @@ def segment(
         str | None, typer.Option(help="Tracker actors, N or MIN:MAX [one per GPU, or per CPU pair].")
     ] = None,
     gpus_per_actor: Annotated[float, typer.Option(help="GPUs of an actor; 0.25 packs four on one.")] = 1.0,
-    max_tracks: Annotated[
-        int | None, typer.Option(help="Tracks that one actor steps together [by device].")
-    ] = None,
+    max_tracks: Annotated[int | None, typer.Option(help="Tracks that one actor steps together [by device].")] = None,
     clips_per_file: Annotated[int, typer.Option(help="Most clips that share one output file.")] = 32,
-    commit_every: Annotated[
-        float, typer.Option(help="Seconds after which finished clips are committed.")
-    ] = 300.0,
+    commit_every: Annotated[float, typer.Option(help="Seconds after which finished clips are committed.")] = 300.0,
     stride: Annotated[int, typer.Option(help="Track every n-th frame.")] = 1,
     rotated_box: Annotated[str, typer.Option(help="minmax, mbr, opt or ellipse.")] = "mbr",
     preset: Annotated[
         str | None, typer.Option(help="Tracker: vot, vot18, davis or a JSON file [the weights' own].")
     ] = None,
-    retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="Run failed and partial clips again.")
-    ] = False,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Run failed and partial clips again.")] = False,
     wait_for_lease: Annotated[
         float, typer.Option(help="Seconds to wait for another run that holds the output.")
     ] = 120.0,
     decoder: Annotated[str, typer.Option(help="decord or pyav.")] = "decord",
-    max_corrupt: Annotated[
-        float, typer.Option(help="Fraction of undecodable frames above which a clip fails.")
-    ] = 0.1,
-    keep_columns: Annotated[
-        str, typer.Option(help="Manifest columns to copy into clips.", metavar="A,B,...")
-    ] = "",
-    max_failed: Annotated[
-        float, typer.Option(help="Stop when more than this fraction of the clips failed.")
-    ] = 0.5,
-    strict: Annotated[
-        bool, typer.Option("--strict", help="Exit with 3 when any clip is failed or partial.")
-    ] = False,
+    max_corrupt: Annotated[float, typer.Option(help="Fraction of undecodable frames above which a clip fails.")] = 0.1,
+    keep_columns: Annotated[str, typer.Option(help="Manifest columns to copy into clips.", metavar="A,B,...")] = "",
+    max_failed: Annotated[float, typer.Option(help="Stop when more than this fraction of the clips failed.")] = 0.5,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with 3 when any clip is failed or partial.")] = False,
     limit: Annotated[int | None, typer.Option(help="Only the first N clips.")] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check everything, print the plan, run nothing.")
-    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, print the plan, run nothing.")] = False,
     report: Annotated[bool, typer.Option(help="Write report.html and report.json at the end.")] = True,
 ) -> None:
     """Track and segment the objects of MANIFEST's clips into OUTPUT/masks and OUTPUT/clips."""

@@ -62,9 +62,7 @@ def _frames(prepared: Prepared) -> tuple[float, str]:
         return summary.frames, "given by the manifest"
     open_ended = (clip for clip in prepared.manifest.clips() if clip.frame_count is None)
     found = [
-        count / stride
-        for clip in itertools.islice(open_ended, SAMPLED_VIDEOS)
-        if (count := _count(clip)) is not None
+        count / stride for clip in itertools.islice(open_ended, SAMPLED_VIDEOS) if (count := _count(clip)) is not None
     ]
     if not found:
         return summary.frames, f"without {summary.open_clips} clips whose videos could not be sampled"

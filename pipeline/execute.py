@@ -50,7 +50,9 @@ def start_control() -> Any:
     return ray.remote(ControlRoom).options(num_cpus=0, max_concurrency=1).remote()
 
 
-def run_shards(shards: Plan, plan: RunPlan, display: ProgressDisplay, *, lease_lost: Callable[[], bool] | None = None) -> Execution:
+def run_shards(
+    shards: Plan, plan: RunPlan, display: ProgressDisplay, *, lease_lost: Callable[[], bool] | None = None
+) -> Execution:
     """Run every shard of a plan; returns when all have ended, well or not.
 
     Args:
@@ -155,7 +157,9 @@ def _resources(placed: Placement) -> dict[str, Any]:
 
 def _reason_to_stop(counts: Counts, plan: RunPlan, lease_lost: Callable[[], bool] | None) -> Exception | None:
     if lease_lost is not None and lease_lost():
-        return RuntimeError("another run took over the output while this one was cut off; this run commits nothing more")
+        return RuntimeError(
+            "another run took over the output while this one was cut off; this run commits nothing more"
+        )
     most = plan.options.max_failed
     if counts.clips >= BREAKER_AFTER_CLIPS and counts.failed > most * counts.clips:
         return BreakerOpen(f"{counts.failed} of {counts.clips} clips failed, more than --max-failed {most:g} allows")

@@ -7,15 +7,19 @@ import logging
 import os
 from pathlib import Path
 
-logger = logging.getLogger(__name__)
+from pipeline.options import UsageError
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
 def connect() -> bool:
     """Connect to the cluster of RAY_ADDRESS or to one running on this machine, else start a local Ray.
 
-    Does nothing where this process is connected already, and says so by False. A local Ray listens on loopback only and so needs no
-    token; a running cluster keeps the authentication it was started with.
+    Does nothing where this process is connected already, and says so by False. A local Ray listens on loopback
+    only and so needs no token; a running cluster keeps the authentication it was started with.
+
+    Raises:
+        UsageError: RAY_ADDRESS names a cluster that cannot be joined.
     """
     import ray
 
@@ -25,19 +29,26 @@ def connect() -> bool:
     paths = [str(ROOT), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
     os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(paths))
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    if os.environ.get("RAY_ADDRESS") != "local":
+    address = os.environ.get("RAY_ADDRESS", "")
+    if address not in ("", "local"):
+        try:
+            ray.init(address=address, log_to_driver=True, logging_level=logging.WARNING)
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            reason = str(error).splitlines()[0]
+            raise UsageError(f"RAY_ADDRESS {address}: no cluster could be joined there ({reason})") from error
+        return True
+    if not address:
         with contextlib.suppress(ConnectionError):
             ray.init(address="auto", log_to_driver=True, logging_level=logging.WARNING)
-    if not ray.is_initialized():
-        os.environ.setdefault("RAY_AUTH_MODE", "disabled")
-        ray.init(
-            address="local",
-            include_dashboard=False,
-            log_to_driver=True,
-            logging_level=logging.WARNING,
-            _node_ip_address="127.0.0.1",
-        )
-        logger.info("started a local Ray")
+            return True
+    os.environ.setdefault("RAY_AUTH_MODE", "disabled")
+    ray.init(
+        address="local",
+        include_dashboard=False,
+        log_to_driver=True,
+        logging_level=logging.WARNING,
+        _node_ip_address="127.0.0.1",
+    )
     return True
 
 

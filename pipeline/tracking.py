@@ -43,8 +43,8 @@ class TrackError(Exception):
     """A clip that cannot be tracked as its manifest row asks; becomes its failed row.
 
     `stage` and `error_type` are the columns of `clips`; `error_type` is one of `ObjectOutsideFrame`,
-    `InitFrameOutsideClip`, `InitFrameOffStride`, `InitFrameNotDecoded`, `UnusableInit` (stage init), or the name of what the
-    tracker raised (stage track).
+    `InitFrameOutsideClip`, `InitFrameOffStride`, `InitFrameNotDecoded`, `UnusableInit` (stage init), or the name of
+    what the tracker raised (stage track).
     """
 
     def __init__(self, stage: str, error_type: str, message: str) -> None:

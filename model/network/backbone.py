@@ -121,9 +121,7 @@ class ResNet18(nn.Module):
 def _bottlenecks(channels_in: int, width: int, *, blocks: int, stride: int, dilation: int) -> nn.Sequential:
     # The first block of the dilated stage looks with dilation 1, as the stage before it.
     first = Bottleneck(channels_in, width, stride=stride, dilation=max(1, dilation // 2), project=True)
-    rest = [
-        Bottleneck(width * 4, width, stride=1, dilation=dilation, project=False) for _ in range(blocks - 1)
-    ]
+    rest = [Bottleneck(width * 4, width, stride=1, dilation=dilation, project=False) for _ in range(blocks - 1)]
     return nn.Sequential(first, *rest)
 
 

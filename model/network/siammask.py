@@ -98,9 +98,7 @@ class SiamMask(nn.Module):
         self.anchors_per_cell = ANCHORS_PER_CELL if self.config.variant == "three" else 0
         self.backbone: ResNet50 | ResNet18 = ResNet50() if self.config.backbone == "resnet50" else ResNet18()
         stem, stage2, stage3, stage4 = self.backbone.channels
-        self.neck = nn.Sequential(
-            nn.Conv2d(stage4, NECK_CHANNELS, 1, bias=False), nn.BatchNorm2d(NECK_CHANNELS)
-        )
+        self.neck = nn.Sequential(nn.Conv2d(stage4, NECK_CHANNELS, 1, bias=False), nn.BatchNorm2d(NECK_CHANNELS))
         self.score = CorrelationBranch(NECK_CHANNELS, 2 * self.anchors_per_cell or 1)
         self.box = CorrelationBranch(NECK_CHANNELS, 4 * self.anchors_per_cell) if self.anchors_per_cell else None
         self.mask = CorrelationBranch(NECK_CHANNELS, BASE_MASK_SIZE**2)
@@ -148,9 +146,7 @@ class SiamMask(nn.Module):
             out = self.mask.head(vectors[:, :, None, None])
         return out.reshape(-1, BASE_MASK_SIZE, BASE_MASK_SIZE)
 
-    def refined(
-        self, features: Features, response_mask: Tensor, batch: Tensor, row: Tensor, col: Tensor
-    ) -> Tensor:
+    def refined(self, features: Features, response_mask: Tensor, batch: Tensor, row: Tensor, col: Tensor) -> Tensor:
         """Read the refined mask at P positions: [P, 127, 127] logits. Arguments as in `mask63`.
 
         Raises:

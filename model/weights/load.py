@@ -19,9 +19,7 @@ from model.weights.files import file_digest, file_kind, read_torch
 from model.weights.layouts import Layout, detect, has_refine, public_name
 
 FORMAT = "siammask-batch/1"
-_FROM_PUBLIC_FILES = {
-    "licence": "as published with the checkpoint (the official and PySOT files are for research use)"
-}
+_FROM_PUBLIC_FILES = {"licence": "as published with the checkpoint (the official and PySOT files are for research use)"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,9 +101,7 @@ def _read_safetensors(path: Path) -> tuple[SiamMaskConfig, dict[str, Any], dict[
         raise error if isinstance(error, WeightsError) else WeightsError(f"{path}: {error}") from error
 
 
-def _build(
-    path: Path, config: SiamMaskConfig, entries: Mapping[str, Tensor], layout: Layout | None = None
-) -> SiamMask:
+def _build(path: Path, config: SiamMaskConfig, entries: Mapping[str, Tensor], layout: Layout | None = None) -> SiamMask:
     model = SiamMask(config)
     expected = model.state_dict()
     names = {(public_name(layout, ours) if layout else ours): ours for ours in expected}

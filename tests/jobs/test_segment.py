@@ -83,9 +83,7 @@ def test_every_object_has_a_row_in_every_frame(finished: Path, corpus: Corpus) -
 
 
 def test_the_first_row_of_an_object_is_the_box_given(finished: Path, corpus: Corpus) -> None:
-    given = {
-        (clip["clip_id"], item["object_id"]): item["box"] for clip in _entries(corpus) for item in clip["objects"]
-    }
+    given = {(clip["clip_id"], item["object_id"]): item["box"] for clip in _entries(corpus) for item in clip["objects"]}
     first = [row for row in _masks(finished) if row["frame_index"] == 0]
     assert len(first) == len(given)
     for row in first:
@@ -256,8 +254,7 @@ def test_parquet_and_csv_manifests_and_kept_columns(
     )
     pq.write_table(table, tmp_path / "m.parquet")
     (tmp_path / "m.csv").write_text(
-        "clip_id,video_uri,end_frame,object_id,x,y,w,h,camera\n"
-        f"007,{video},3,1,100,100,60,60,north\n"
+        f"clip_id,video_uri,end_frame,object_id,x,y,w,h,camera\n007,{video},3,1,100,100,60,60,north\n"
     )
     results = []
     for name in ("m.parquet", "m.csv"):

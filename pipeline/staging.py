@@ -89,15 +89,14 @@ def _acquire(path: Path, download: Callable[[], object]) -> int:
     while True:
         lock = os.open(marker, os.O_RDWR | os.O_CREAT, 0o600)
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            if not _is_current(marker, lock):
-                os.close(lock)
-                continue
-            if not path.exists():
-                download()
-            # Turning the lock into a shared one is not atomic: the file may be gone in between.
             fcntl.flock(lock, fcntl.LOCK_SH)
-            if path.exists() and _is_current(marker, lock):
+            if _is_current(marker, lock) and not path.exists():
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                if _is_current(marker, lock) and not path.exists():
+                    download()
+                fcntl.flock(lock, fcntl.LOCK_SH)
+            # A lock is not changed atomically: in between, another may have removed the file.
+            if _is_current(marker, lock) and path.exists():
                 return lock
         except BaseException:
             _release(path, lock)

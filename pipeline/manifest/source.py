@@ -81,7 +81,8 @@ def read_pieces(batches: Iterable[tuple[Piece, ...]], read: Callable[[Piece], It
         return
     local = parse(tasks[0][0].file.uri).is_local
     # On clusters whose head has no CPUs to give, tasks that must run there ask for none.
-    limits = {"num_cpus": 0, "concurrency": os.cpu_count() or 1} if local else {"num_cpus": 1}
+    at_once = min(os.cpu_count() or 1, len(tasks))
+    limits = {"num_cpus": 0, "concurrency": at_once} if local else {"num_cpus": 1}
     dataset: Dataset = read_datasource(
         ManifestDatasource(tasks, read, local=local), override_num_blocks=len(tasks), **limits
     )

@@ -39,13 +39,21 @@ class LeaseLost(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """Who holds a lease; `beat` counts the refreshes, so that every refresh changes the object."""
+    """Who holds a lease.
+
+    Attributes:
+        run_id, host, pid, started: the run, its driver's machine and process, and when it took the lease.
+        beat: counts the refreshes, so that every refresh changes the object.
+        fenced: the run still holds the output, but its actors commit nothing more.
+        released: the run is done with the output.
+    """
 
     run_id: str
     host: str
     pid: int
     started: str
     beat: int = 0
+    fenced: bool = False
     released: bool = False
 
     def __str__(self) -> str:
@@ -70,16 +78,16 @@ def lease_uri(output_uri: str) -> str:
 
 
 def held_by(output_uri: str, run_id: str, settings: storage.Settings | None = None) -> bool:
-    """Whether this run holds the output, by the object as it is now. Raises StorageError."""
+    """Whether this run holds the output and may commit, by the object as it is now. Raises StorageError."""
     try:
         holder = Holder.from_json(storage.read_bytes(lease_uri(output_uri), settings))
     except storage.NotFound:
         return False
-    return holder.run_id == run_id and not holder.released
+    return holder.run_id == run_id and not holder.fenced and not holder.released
 
 
 def require(output_uri: str, run_id: str, settings: storage.Settings | None = None) -> None:
-    """Raises LeaseLost unless this run holds the output."""
+    """Raises LeaseLost unless this run holds the output and may commit."""
     if not held_by(output_uri, run_id, settings):
         raise LeaseLost(f"run {run_id} does not hold {storage.redact(output_uri)} any more; it commits nothing")
 
@@ -113,6 +121,21 @@ class Lease:
     def lost(self) -> bool:
         """Whether another run was found to have taken it."""
         return self._lost.is_set()
+
+    def fence(self) -> bool:
+        """Keeps the lease, but lets this run's own actors commit nothing more; call it before a final clean-up.
+
+        A commit under way withdraws itself when it looks at the lease. Returns whether the store took it.
+        """
+        with self._writing:
+            if self.lost or self._stop.is_set():
+                return False
+            self._holder = replace(self._holder, fenced=True)
+            try:
+                return self._beat()
+            except storage.StorageError as error:
+                log.warning("the lease could not be fenced: %s", error)
+                return False
 
     def release(self) -> None:
         """Gives the lease back within about two seconds; if the store does not answer, it expires by itself."""

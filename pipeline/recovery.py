@@ -1,7 +1,7 @@
 """What an output holds already: the finished clips, and what killed runs left that has to go.
 
-Only the holder of the output's lease may remove anything here, and only while none of its own actors writes:
-before the work begins and after it has ended.
+Only the holder of the output's lease may remove anything here, and only while none of its own actors commits:
+before the work begins, and at the end after `Lease.fence`.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ import logging
 import math
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, islice
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -91,15 +91,16 @@ def forget_failed(output: str) -> int:
     return len(gone)
 
 
-def remove_orphans(output: str, until: float = math.inf) -> Removed:
+def remove_orphans(output: str, *, until: float = math.inf) -> Removed:
     """Removes what no commit stands behind: masks parts that no clips part names, and unfinished files.
 
     Two things that only a run cut off at a bad moment can leave are mended too: a clips part whose masks part
     is gone, and one that repeats a clip of another part of its shard. They are deleted; their clips are missing.
 
     Args:
-        output: the output folder.
-        until: time of the monotonic clock after which nothing is removed any more.
+        output: URI of the output folder.
+        until: a time of `time.monotonic` after which nothing more is looked for or removed; what is left is for
+            the next run to remove.
     """
     folders = [storage.join(output, name) for name in (MASKS_FOLDER, CLIPS_FOLDER)]
     unfinished = sum(storage.abort_uploads(folder) for folder in folders)
@@ -111,9 +112,11 @@ def remove_orphans(output: str, until: float = math.inf) -> Removed:
     named: set[str] = set()
     broken: list[str] = []
     tables = _tables(output, _parts(output), ["clip_id", "masks_part"])
-    for _, parts in groupby(tables, key=lambda found: found[0].shard):
+    for _, group in groupby(tables, key=lambda found: found[0].shard):
         clips: set[str] = set()
-        for part, table in parts:
+        for part, table in group:
+            if time.monotonic() >= until:
+                return Removed(0, 0, unfinished)
             ids = set(table["clip_id"].to_pylist())
             names = set(table["masks_part"].to_pylist()) - {None}
             absent = [name for name in names - masks if not storage.exists(_masks_uri(output, name))]
@@ -123,11 +126,19 @@ def remove_orphans(output: str, until: float = math.inf) -> Removed:
             else:
                 named |= names
                 clips |= ids
-    if time.monotonic() > until:
-        return Removed(0, 0, unfinished)
-    storage.delete_many(storage.join(output, CLIPS_FOLDER, name) for name in broken)
-    storage.delete_many(_masks_uri(output, name) for name in masks - named)
-    return Removed(len(masks - named), len(broken), unfinished)
+    # In this order: a clips part never outlives its masks part by a cut in between.
+    clips_gone = _delete((storage.join(output, CLIPS_FOLDER, name) for name in broken), until)
+    masks_gone = _delete((_masks_uri(output, name) for name in masks - named), until)
+    return Removed(masks_gone, clips_gone, unfinished)
+
+
+def _delete(uris: Iterable[str], until: float) -> int:
+    chosen = iter(uris)
+    count = 0
+    while time.monotonic() < until and (some := list(islice(chosen, 64))):
+        storage.delete_many(some)
+        count += len(some)
+    return count
 
 
 def _masks_uri(output: str, name: str) -> str:

@@ -116,6 +116,17 @@ def test_outage_is_survived(output: str, monkeypatch: pytest.MonkeyPatch) -> Non
         assert len(calls) >= 6 and not first.lost and lease.held_by(output, "first")
 
 
+def test_fenced_lease_is_held_but_permits_no_commit(output: str) -> None:
+    with lease.acquire(output, "first", 0, refresh_s=0.2, expire_s=1.5) as first:
+        assert first.fence()
+        assert not lease.held_by(output, "first")
+        with pytest.raises(lease.LeaseHeld):
+            lease.acquire(output, "second", 2.5, expire_s=1.5)
+        assert not lease.held_by(output, "first") and not first.lost
+    lease.acquire(output, "second", 0).release()
+    assert not first.fence()
+
+
 def test_damaged_lease_expires_like_any_other(output: str) -> None:
     storage.write_bytes(lease.lease_uri(output), b"{not json")
     with pytest.raises(lease.LeaseHeld, match="run unknown"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
@@ -16,7 +17,8 @@ import pyarrow.parquet as pq
 import pycocotools.mask
 import pytest
 
-from pipeline import lease, parts, recovery, storage, tables
+from pipeline import lease, recovery, storage, tables
+from pipeline.part_names import masks_part_name
 from pipeline.parts import PartWriter
 from tests.conftest import S3Store
 from tests.pipeline.output_rows import clip, track
@@ -372,7 +374,7 @@ def test_orphans_are_removed(output: str, tmp_path: Path, held: lease.Lease) -> 
         one.commit()
     before = names(output, "masks") + names(output, "clips")
     data = storage.read_bytes(storage.join(output, "masks", names(output, "masks")[0]))
-    storage.write_bytes(storage.join(output, "masks", parts.masks_part_name("s")), data)
+    storage.write_bytes(storage.join(output, "masks", masks_part_name("s")), data)
     storage.write_bytes(storage.join(output, "masks", "notes.txt"), b"somebody's")
     at = storage.parse(output)
     if at.is_local:
@@ -401,6 +403,37 @@ def test_commits_that_lost_their_masks_or_repeat_a_clip_are_forgotten(
     storage.write_bytes(storage.join(output, "clips", "part-s-0002-failed.parquet"), copy)
     assert recovery.remove_orphans(output) == recovery.Removed(0, 2, 0)
     assert check_promise(output) == {"b": "ok"}
+
+
+def test_cleaning_up_stops_in_time(output: str, tmp_path: Path, held: lease.Lease) -> None:
+    with writer(output, tmp_path) as one:
+        feed(one, "a")
+        one.commit()
+    storage.write_bytes(storage.join(output, "masks", masks_part_name("s")), b"orphan")
+    assert recovery.remove_orphans(output, until=time.monotonic()) == recovery.Removed(0, 0, 0)
+    assert len(names(output, "masks")) == 2
+    assert recovery.remove_orphans(output, until=time.monotonic() + 60).masks_parts == 1
+    assert check_promise(output) == {"a": "ok"}
+
+
+def test_commit_under_way_is_withdrawn_by_the_fence(
+    output: str, tmp_path: Path, held: lease.Lease, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The driver cleans up while an actor is between its masks part and its clips part."""
+    real = storage.create
+
+    def late(uri: str, data: bytes, settings: storage.Settings | None = None) -> str | None:
+        if "/clips/" in uri:
+            assert held.fence()
+            assert recovery.remove_orphans(output).masks_parts == 1
+        return real(uri, data, settings)
+
+    monkeypatch.setattr(storage, "create", late)
+    with writer(output, tmp_path) as one:
+        feed(one, "a")
+        with pytest.raises(lease.LeaseLost):
+            one.commit()
+    assert names(output, "clips") == names(output, "masks") == []
 
 
 def test_retrying_failed_clips(output: str, tmp_path: Path, held: lease.Lease) -> None:

@@ -7,51 +7,44 @@ search moves sides, centre and angle in ever smaller steps from several starts a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 
 _ROWS = 64  # rows that the coarse search looks at
 _EDGE = 1e-4  # pixels; a centre this near an edge lies on it
-_UNBOUNDED = (-np.inf, -np.inf, np.inf, np.inf)
-
-Bounds = tuple[float, float, float, float]
 
 
-def overlap(window: np.ndarray, boxes: np.ndarray, frame: Bounds | None = None) -> np.ndarray:
+def overlap(window: np.ndarray, boxes: np.ndarray) -> np.ndarray:
     """Return the overlap of rectangles with a mask.
 
     Args:
         window: [h, w], non-zero is object.
         boxes: float64 [K, 5], cx, cy, w, h and angle in degrees, in the window's coordinates.
-        frame: left, top, right and bottom pixel centres of the frame; beyond them nothing counts.
 
     Returns:
         float64 [K], intersection over union of pixel centres.
     """
-    return _Counter(window, 1, frame or _UNBOUNDED).overlap(np.atleast_2d(np.asarray(boxes, np.float64)))
+    return _Counter(window, 1).overlap(np.atleast_2d(np.asarray(boxes, np.float64)))
 
 
-def best_overlap(
-    window: np.ndarray, starts: Sequence[Sequence[float]], frame: Bounds | None = None
-) -> tuple[float, float, float, float, float]:
+def best_overlap(window: np.ndarray, starts: Sequence[Sequence[float]]) -> tuple[float, float, float, float, float]:
     """Search the rectangle of greatest overlap with a mask.
 
     Args:
         window: [h, w], non-zero is object; not empty.
         starts: cx, cy, w, h and angle (degrees) of rectangles to start from. The result is as good as each.
-        frame: as in `overlap`.
 
     Returns:
         cx, cy, w, h, angle in the window's coordinates.
     """
-    bounds = frame or _UNBOUNDED
     given = np.asarray(starts, np.float64)
     begin = np.concatenate([given, _moment_boxes(window)])
     stride = max(1, window.shape[0] // _ROWS)
     size = max(1.0, float(np.sqrt(np.count_nonzero(window))))
-    exact = _Counter(window, 1, bounds)
-    coarse = exact if stride == 1 else _Counter(window, stride, bounds)
+    exact = _Counter(window, 1)
+    coarse = exact if stride == 1 else _Counter(window, stride)
     found = _climb(coarse, begin, step=0.12 * size, until=max(0.2, 0.004 * size), rounds=40)
     if stride > 1:
         best = found[np.argsort(exact.overlap(found))[-1:]]
@@ -65,7 +58,7 @@ def best_overlap(
 class _Counter:
     """Counts pixels of a mask, and all pixels, inside rectangles."""
 
-    def __init__(self, window: np.ndarray, stride: int, bounds: Bounds) -> None:
+    def __init__(self, window: np.ndarray, stride: int) -> None:
         self._offset = (stride - 1) // 2
         self._stride = stride
         sampled = (window[self._offset :: stride] != 0).view(np.uint8)
@@ -75,7 +68,6 @@ class _Counter:
         np.cumsum(sampled, axis=1, out=self._sums[:height, 1:])
         self._height = height
         self._total = int(self._sums[:, -1].sum())
-        self._bounds = bounds
 
     def overlap(self, boxes: np.ndarray) -> np.ndarray:
         turn = np.radians(boxes[:, 4:5])
@@ -84,14 +76,10 @@ class _Counter:
         sin = np.where(np.abs(sin) < 1e-9, 1e-9, sin)
         half_w, half_h = boxes[:, 2:3] / 2 + _EDGE, boxes[:, 3:4] / 2 + _EDGE
         reach = np.abs(half_w * sin) + np.abs(half_h * cos)
-        left, top, right, bottom = self._bounds
-        first = max(top, float((boxes[:, 1:2] - reach).min()))
-        last = min(bottom, float((boxes[:, 1:2] + reach).max()))
-        index = np.arange(
-            np.floor((first - self._offset) / self._stride), np.ceil((last - self._offset) / self._stride) + 1
-        )
-        y = index * self._stride + self._offset
-        index = index[(y >= top) & (y <= bottom)].astype(np.int64)
+        first, last = float((boxes[:, 1:2] - reach).min()), float((boxes[:, 1:2] + reach).max())
+        above = math.floor((first - self._offset) / self._stride)
+        below = math.ceil((last - self._offset) / self._stride)
+        index = np.arange(above, below + 1)
         y = (index * self._stride + self._offset)[None]
         dy = y - boxes[:, 1:2]
         # x - cx between both pairs of sides: |x cos + y sin| <= w / 2 and |y cos - x sin| <= h / 2.
@@ -99,7 +87,7 @@ class _Counter:
         centre_h, spread_h = dy * (cos / sin), np.abs(half_h / sin)
         low = np.maximum(centre_w - spread_w, centre_h - spread_h) + boxes[:, :1]
         high = np.minimum(centre_w + spread_w, centre_h + spread_h) + boxes[:, :1]
-        low, high = np.ceil(np.maximum(low, left)), np.floor(np.minimum(high, right))
+        low, high = np.ceil(low), np.floor(high)
         covered = np.maximum(high - low + 1, 0).sum(1)
         begin = np.clip(low, 0, self._width).astype(np.intp)
         end = np.maximum(np.clip(high + 1, 0, self._width).astype(np.intp), begin)

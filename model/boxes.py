@@ -87,13 +87,7 @@ def check_rule(rule: str) -> Rule:
     return rule
 
 
-def box_from_mask(
-    window: np.ndarray,
-    rule: str = "mbr",
-    *,
-    smallest_area: float = SMALLEST_AREA,
-    frame: tuple[float, float, float, float] | None = None,
-) -> RotatedBox | None:
+def box_from_mask(window: np.ndarray, rule: str = "mbr", *, smallest_area: float = SMALLEST_AREA) -> RotatedBox | None:
     """Make a rotated box from the mask's largest outer contour.
 
     Args:
@@ -102,8 +96,6 @@ def box_from_mask(
             rectangle of greatest overlap with the mask; "ellipse", the min-max box in the frame of a fitted
             ellipse, cut to the ellipse's own box (SiamMask_E).
         smallest_area: area inside the contour, in pixels, that must be exceeded.
-        frame: left, top, right and bottom of the frame's outermost pixel centres in the window's coordinates:
-            what of a box lies beyond them does not count against it under "opt". Default: no bounds.
 
     Returns:
         The box in the window's coordinates, pixel centres at whole numbers; None without such a contour.
@@ -124,7 +116,7 @@ def box_from_mask(
     if rule == "ellipse":
         return fitted or smallest
     starts = [smallest, _min_max(contour)] + ([fitted] if fitted else [])
-    found = best_overlap(window, [(b.cx, b.cy, b.w, b.h, b.angle) for b in starts], frame)
+    found = best_overlap(window, [(b.cx, b.cy, b.w, b.h, b.angle) for b in starts])
     return rotated_box(*found)
 
 

@@ -14,63 +14,24 @@ import weakref
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 
-from model.anchors import STRIDE
-from model.crop import (
-    SEARCH_SIZE,
-    TEMPLATE_SIZE,
-    SearchWindow,
-    check_frame,
-    crop,
-    mean_colour,
-    search_window,
-    template_side,
-)
-from model.network import SiamMask, Template
+from model.network import SiamMask
 from model.prepare import Precision
 from model.stepper import Flight, StepInput, Stepper, StepResult
-from model.tracker import TrackerParams, TrackState
-from model.tracker.choose import MASK_CELLS_BEFORE
+from model.track import Request, Track, TrackOutput, init_request, mask_window, step_request
+from model.tracker import TrackerParams
+
+__all__ = ["Engine", "EngineStats", "Track", "TrackOutput"]
 
 log = logging.getLogger(__name__)
 
 _CUDA_BATCH_SIZES = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256)
 _GATHER_S = 0.001  # longest wait for more requests than one
-
-
-@dataclass(frozen=True, slots=True)
-class TrackOutput:
-    """What the tracker says of one frame.
-
-    Attributes:
-        score: at the chosen candidate, 0 to 1; 1 on the init frame.
-        box: the tracker's axis-aligned box x, y, w, h in frame pixels, float64 [4]; the given one on the init frame.
-        mask_probability: float32 [M, M], M 127 or 63.
-        window: x, y, w, h of the square of the frame that `mask_probability` covers; it may reach outside.
-        threshold: probability above which a pixel is object.
-    """
-
-    score: float
-    box: np.ndarray
-    mask_probability: np.ndarray
-    window: tuple[float, float, float, float]
-    threshold: float
-
-
-@dataclass(slots=True, eq=False, weakref_slot=True)
-class Track:
-    """One object being tracked: its template's kernels and where it stands. Made by `Engine.init`."""
-
-    state: TrackState
-    frame_size: tuple[int, int]
-    fill: np.ndarray
-    kernels: Template | None = None
-    latest: Future[Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,15 +46,6 @@ class EngineStats:
     @property
     def mean_batch(self) -> float:
         return self.tracks / self.steps if self.steps else 0.0
-
-
-@dataclass(slots=True)
-class _Request:
-    track: Track
-    window: SearchWindow
-    search: np.ndarray
-    template: np.ndarray | None = None  # given at init
-    future: Future[Any] = field(default_factory=Future)
 
 
 class Engine:
@@ -129,7 +81,7 @@ class Engine:
         self._depth = 2 if on_cuda else 1
         self._limit = max_tracks
         self._wake = threading.Condition()
-        self._pending: deque[_Request] = deque()
+        self._pending: deque[Request] = deque()
         self._tracks: weakref.WeakSet[Track] = weakref.WeakSet()
         self._closing = False
         self._steps = self._stepped = 0
@@ -150,12 +102,7 @@ class Engine:
             ValueError where frame or box cannot be used.
         """
         try:
-            height, width = check_frame(frame)
-            state = TrackState.from_box(tuple(box), height, width)
-            track = Track(state, (height, width), mean_colour(frame))
-            side = template_side(state.width, state.height, self.params.context)
-            template = self._crop(track, frame, side, TEMPLATE_SIZE)
-            request = self._request(track, frame, template)
+            request = init_request(frame, box, self.params.context)
         except Exception as error:
             return _failed(error)
         return self._submit(request)
@@ -171,15 +118,7 @@ class Engine:
             A future of the output. Where it fails the track stays as it was.
         """
         try:
-            if track.latest is not None and not track.latest.done():
-                raise RuntimeError("this track has a step under way: wait for its future before the next frame")
-            height, width = check_frame(frame)
-            if (height, width) != track.frame_size:
-                raise ValueError(
-                    f"the frame is {width}x{height}, "
-                    f"but the track started on {track.frame_size[1]}x{track.frame_size[0]}"
-                )
-            request = self._request(track, frame)
+            request = step_request(track, frame, self.params.context)
         except Exception as error:
             return _failed(error)
         return self._submit(request)
@@ -202,17 +141,7 @@ class Engine:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    # Callers' side
-
-    def _crop(self, track: Track, frame: np.ndarray, side: int, size: int) -> np.ndarray:
-        return crop(frame, track.state.centre_x, track.state.centre_y, side, size, track.fill)
-
-    def _request(self, track: Track, frame: np.ndarray, template: np.ndarray | None = None) -> _Request:
-        state = track.state
-        window = search_window(state.centre_x, state.centre_y, state.width, state.height, self.params.context)
-        return _Request(track, window, self._crop(track, frame, window.side, SEARCH_SIZE), template)
-
-    def _submit(self, request: _Request) -> Future[Any]:
+    def _submit(self, request: Request) -> Future[Any]:
         with self._wake:
             if self._closing:
                 return _failed(RuntimeError("the engine is closed"))
@@ -222,10 +151,8 @@ class Engine:
             self._wake.notify()
         return request.future
 
-    # The engine's thread
-
     def _run(self) -> None:
-        flights: deque[tuple[list[_Request], Flight]] = deque()
+        flights: deque[tuple[list[Request], Flight]] = deque()
         try:
             while True:
                 if len(flights) < self._depth:
@@ -246,7 +173,7 @@ class Engine:
             for request in [*waiting, *(request for batch, _ in flights for request in batch)]:
                 request.future.set_exception(RuntimeError("the engine was closed before this frame was tracked"))
 
-    def _take(self, flight: Flight | None) -> list[_Request]:
+    def _take(self, flight: Flight | None) -> list[Request]:
         """Wait for requests and take up to a batch of them.
 
         With a batch in flight, waits until that one is done or the next is full; otherwise until there is a
@@ -278,7 +205,7 @@ class Engine:
         """As many requests as make a batch worth starting: the live tracks, shared by the batches in flight."""
         return min(self._limit, max(1, -(-len(self._tracks) // self._depth)))
 
-    def _launch(self, batch: list[_Request], flights: deque[tuple[list[_Request], Flight]]) -> None:
+    def _launch(self, batch: list[Request], flights: deque[tuple[list[Request], Flight]]) -> None:
         """Start a batch; one that fails is tried again in halves, down to the request at fault."""
         try:
             started = [request for request in batch if request.template is not None]
@@ -301,7 +228,7 @@ class Engine:
                     self._land(*flights.popleft())
                 self._launch(part, flights)
 
-    def _input(self, request: _Request) -> StepInput:
+    def _input(self, request: Request) -> StepInput:
         track = request.track
         if track.kernels is None:
             raise RuntimeError("the track has no template: it was not started by this engine")
@@ -310,7 +237,7 @@ class Engine:
             hold=request.template is not None,
         )  # fmt: skip
 
-    def _land(self, batch: list[_Request], flight: Flight) -> None:
+    def _land(self, batch: list[Request], flight: Flight) -> None:
         try:
             results = flight.result()
         except Exception as error:
@@ -322,7 +249,7 @@ class Engine:
         for request, result in zip(batch, results, strict=True):
             self._resolve(request, result)
 
-    def _resolve(self, request: _Request, result: StepResult) -> None:
+    def _resolve(self, request: Request, result: StepResult) -> None:
         track, started = request.track, request.template is not None
         values = (result.score, result.state.centre_x, result.state.centre_y, result.state.width, result.state.height)
         if not np.isfinite(values).all():
@@ -337,14 +264,6 @@ class Engine:
             threshold=self.params.mask_threshold,
         )
         request.future.set_result((track, output) if started else output)
-
-
-def mask_window(window: SearchWindow, row: int, column: int) -> tuple[float, float, float, float]:
-    """Return x, y, w, h of the frame's square that the mask of a score-map cell covers."""
-    pixel = window.side / SEARCH_SIZE
-    x = window.x + (column - MASK_CELLS_BEFORE) * STRIDE * pixel
-    y = window.y + (row - MASK_CELLS_BEFORE) * STRIDE * pixel
-    return x, y, TEMPLATE_SIZE * pixel, TEMPLATE_SIZE * pixel
 
 
 def _failed(error: BaseException) -> Future[Any]:

@@ -69,8 +69,7 @@ def finish(output: MaskOutput, frame_height: int, frame_width: int, rule: str = 
         ValueError: there is no such rule.
     """
     mask = paste(output.mask_probability, output.window, output.threshold, frame_height, frame_width)
-    bounds = (-mask.x, -mask.y, frame_width - 1 - mask.x, frame_height - 1 - mask.y)
-    found = box_from_mask(mask.pixels, rule, frame=bounds)
+    found = box_from_mask(mask.pixels, rule)
     box = from_box(output.box) if found is None else found.moved(mask.x, mask.y)
     return Finished(
         rle=encode_window(mask.pixels, mask.x, mask.y, frame_height, frame_width),

@@ -126,21 +126,21 @@ def tune_command(
 def bundle_command(
     run: Annotated[Path, typer.Option(help="folder of a training run")],
     target: Annotated[Path, typer.Option(help="the file to write")],
-    davis: Annotated[Path, typer.Option(help="judged on its validation sequences, once")],
+    davis: Annotated[Path | None, typer.Option(help="judge the model on its validation sequences, once")] = None,
     tracker: Annotated[Path | None, typer.Option(help="tracker parameters (JSON); else preset davis")] = None,
     threads: int = 2,
 ) -> None:
     """Write a shipped weights file from a run, with its scores on the validation sequences; prints their table."""
     torch.set_num_threads(threads)
-    params = load_params(str(tracker)) if tracker else load_params("davis")
-    model = load_weights(run / WEIGHTS).model
-    results = list(evaluate(model, params, load_clips(davis, "val"), precision=resolve_precision("auto", "cpu")))
-    figures = {
-        "davis2016_val10_j_mean": round(sum(result.j.mean for result in results) / len(results), 4),
-        "davis2016_val10_f_mean": round(sum(result.f.mean for result in results) / len(results), 4),
-    }
+    params = load_params(str(tracker) if tracker else "davis")
+    figures: dict[str, float] = {}
+    if davis is not None:
+        model = load_weights(run / WEIGHTS).model
+        results = list(evaluate(model, params, load_clips(davis, "val"), precision=resolve_precision("auto", "cpu")))
+        figures["davis2016_val_j_mean"] = round(sum(result.j.mean for result in results) / len(results), 4)
+        figures["davis2016_val_f_mean"] = round(sum(result.f.mean for result in results) / len(results), 4)
+        typer.echo(table(results))
     write_bundle(run / WEIGHTS, target, tracker=params, training=run_settings(run), figures=figures)
-    typer.echo(table(results))
 
 
 if __name__ == "__main__":

@@ -22,6 +22,8 @@ from pyarrow import fs
 _KNOWN_TO_ARROW = {
     "env",
     "shared-credentials-file",
+    "config-file",
+    "custom-process",
     "iam-role",
     "container-role",
     "assume-role-with-web-identity",

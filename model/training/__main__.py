@@ -15,8 +15,9 @@ from model.network import SiamMaskConfig
 from model.prepare import resolve_precision
 from model.tracker import load_params, params_from_json
 from model.training.bundle import run_settings, write_bundle
+from model.training.card import render_card
 from model.training.config import HELD_OUT, TrainingConfig
-from model.training.evaluate import evaluate, load_clips, table
+from model.training.evaluate import Result, evaluate, load_clips, table
 from model.training.loop import WEIGHTS, train
 from model.training.sources import all_pictures
 from model.training.store import write_store
@@ -42,6 +43,7 @@ def train_command(
     store: Annotated[Path, typer.Option(help="folder that `prepare` wrote")],
     out: Annotated[Path, typer.Option(help="folder for checkpoint, weights and log; resumed when it holds one")],
     backbone: Annotated[Path | None, typer.Option(help="ImageNet weights of ResNet-18 (.npz)")] = None,
+    start: Annotated[Path | None, typer.Option(help="a weights file to start from instead")] = None,
     minutes: Annotated[float, typer.Option(help="wall time to train for")] = 90.0,
     steps: Annotated[int, typer.Option(help="steps to train for, instead of a time")] = 0,
     batch_size: int = 16,
@@ -71,7 +73,7 @@ def train_command(
         workers=workers,
         checkpoint_minutes=checkpoint_minutes,
     )
-    train(config, store, out, backbone=backbone, say=typer.echo)
+    train(config, store, out, backbone=backbone, start=start, say=typer.echo)
 
 
 @app.command("evaluate")
@@ -128,12 +130,14 @@ def bundle_command(
     target: Annotated[Path, typer.Option(help="the file to write")],
     davis: Annotated[Path | None, typer.Option(help="judge the model on its validation sequences, once")] = None,
     tracker: Annotated[Path | None, typer.Option(help="tracker parameters (JSON); else preset davis")] = None,
+    card: Annotated[Path | None, typer.Option(help="where the model card goes; needs --davis")] = None,
     threads: int = 2,
 ) -> None:
     """Write a shipped weights file from a run, with its scores on the validation sequences; prints their table."""
     torch.set_num_threads(threads)
     params = load_params(str(tracker) if tracker else "davis")
     figures: dict[str, float] = {}
+    results: list[Result] = []
     if davis is not None:
         model = load_weights(run / WEIGHTS).model
         results = list(evaluate(model, params, load_clips(davis, "val"), precision=resolve_precision("auto", "cpu")))
@@ -141,6 +145,8 @@ def bundle_command(
         figures["davis2016_val_f_mean"] = round(sum(result.f.mean for result in results) / len(results), 4)
         typer.echo(table(results))
     write_bundle(run / WEIGHTS, target, tracker=params, training=run_settings(run), figures=figures)
+    if card is not None:
+        card.write_text(render_card(load_weights(target).metadata, results, target.stat().st_size))
 
 
 if __name__ == "__main__":

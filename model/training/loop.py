@@ -15,7 +15,7 @@ from model.training.batches import BatchDataset, Labeller, batches
 from model.training.config import TrainingConfig
 from model.training.schedule import AveragedModel, apply_schedule, make_optimizer
 from model.training.step import StepLosses, batch_losses, negative_partners
-from model.weights import load_imagenet_resnet18, save_weights
+from model.weights import load_imagenet_resnet18, load_weights, save_weights
 
 CHECKPOINT, WEIGHTS, LOG = "checkpoint.pt", "weights.safetensors", "losses.csv"
 _LOG_EVERY = 20
@@ -28,6 +28,7 @@ def train(
     out: Path,
     *,
     backbone: Path | None = None,
+    start: Path | None = None,
     say: Callable[[str], None] = print,
 ) -> SiamMask:
     """Train, or go on with what `out` holds, and return the averaged model.
@@ -36,17 +37,21 @@ def train(
         store: folder written by `model.training.store.write_store`.
         out: folder for checkpoint, weights, log and settings; made where absent.
         backbone: ImageNet weights for a fresh start (`load_imagenet_resnet18`).
+        start: a weights file to start from instead; its network must be that of `config`.
         say: receives progress lines.
 
     Raises:
         FileNotFoundError: there is no store.
+        ValueError: `start` holds another network.
         FloatingPointError: the loss is not finite; names the step.
     """
     out.mkdir(parents=True, exist_ok=True)
     config.write(out / "config.json")
     torch.manual_seed(config.seed)
     model = SiamMask(config.network)
-    if backbone is not None:
+    if start is not None:
+        _start_from(model, start)
+    elif backbone is not None:
         load_imagenet_resnet18(model, backbone)
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     model.train()
@@ -73,6 +78,15 @@ def train(
             saved = time.monotonic()
     run.save()
     return run.averaged.model
+
+
+def _start_from(model: SiamMask, path: Path) -> None:
+    loaded = load_weights(path).model
+    if loaded.config != model.config:
+        raise ValueError(
+            f"{path}: holds the network {loaded.config.to_json()}, this run trains {model.config.to_json()}"
+        )
+    model.load_state_dict(loaded.state_dict())
 
 
 class _Run:

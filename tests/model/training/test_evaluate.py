@@ -12,7 +12,9 @@ import torch
 from model.engine import Engine, TrackOutput
 from model.network import SiamMask, SiamMaskConfig
 from model.tracker import PRESETS, TrackerParams, params_from_json
-from model.training.bundle import write_bundle
+from model.training.bundle import run_settings, write_bundle
+from model.training.card import render_card
+from model.training.config import TrainingConfig
 from model.training.evaluate import Clip, judge, load_clips, pasted, table, track
 from model.training.tune import candidates, tune
 from model.weights import load_weights, save_weights
@@ -98,6 +100,23 @@ def test_a_bundle_carries_tracker_licence_and_figures(tmp_path: Path) -> None:
     assert loaded.metadata["steps"] == 7
     assert params_from_json(json.dumps(loaded.metadata["tracker"])) == params
     assert target.stat().st_size < 25_000_000
+
+
+def test_the_card_has_the_table_the_licence_and_the_commands(tmp_path: Path) -> None:
+    config = TrainingConfig(minutes=12, batch_size=8)
+    config.write(tmp_path / "config.json")
+    save_weights(tmp_path / "run.safetensors", SiamMask(config.network), metadata={"steps": 100})
+    target = tmp_path / "bundle.safetensors"
+    settings = run_settings(tmp_path)
+    write_bundle(tmp_path / "run.safetensors", target, tracker=PRESETS["davis"], training=settings, figures={})
+    clip = moving_square()
+    results = [judge(clip, [perfect(clip, index) for index in range(5)])]
+    text = render_card(load_weights(target).metadata, results, target.stat().st_size)
+    assert table(results) in text
+    assert "CC BY-NC 4.0" in text
+    assert "--minutes 12 --batch-size 8" in text
+    assert "100 steps (800 pairs)" in text
+    assert "better on every sequence" in text
 
 
 @pytest.mark.shared

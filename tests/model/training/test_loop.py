@@ -16,7 +16,7 @@ from model.training.loop import train
 from model.training.pairs import PairRules
 from model.training.schedule import AveragedModel, apply_schedule, make_optimizer, rate_factor
 from model.training.step import batch_losses, negative_partners
-from model.weights import load_weights
+from model.weights import load_weights, save_weights
 from tests.model.training.pictures import small_store
 
 SMALL = TrainingConfig(
@@ -72,6 +72,23 @@ def test_a_run_writes_weights_and_a_log_and_resumes(store: Path, tmp_path: Path)
     resumed = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
     assert resumed["step"] == 3
     assert all(group["lr"] > 0 for group in resumed["optimizer"]["param_groups"])
+
+
+def test_a_run_starts_from_a_weights_file_of_its_own_network(store: Path, tmp_path: Path) -> None:
+    config = replace(SMALL, network=SiamMaskConfig("resnet18", "two", False), steps=1, learning_rate=1e-12)
+    model = SiamMask(config.network)
+    save_weights(tmp_path / "start.safetensors", model, metadata={}, dtype=torch.float32)
+    train(config, store, tmp_path / "run", start=tmp_path / "start.safetensors")
+    after = torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)["model"]
+    weight = model.state_dict()["mask.conv_search.0.weight"]
+    assert torch.allclose(after["mask.conv_search.0.weight"], weight, atol=1e-6)
+    with pytest.raises(ValueError, match="start.safetensors: holds .*two.*trains .*three"):
+        train(
+            replace(config, network=SiamMaskConfig("resnet18", "three", False)),
+            store,
+            tmp_path / "other",
+            start=tmp_path / "start.safetensors",
+        )
 
 
 def test_the_log_has_a_line_every_twenty_steps(store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -82,6 +82,7 @@ class _Run:
         except (BreakerOpen, RuntimeError) as error:
             print(f"error: {error}", file=sys.stderr, flush=True)
             self._stop_actors()
+            lease.fence()
             remove_orphans(self._prepared.output)
             status = FAILED
             self._report(status)
@@ -209,6 +210,7 @@ class _Run:
 
         def clear() -> None:
             self._stop_actors()
+            lease.fence()
             if time.monotonic() < deadline:
                 remove_orphans(self._prepared.output, until=deadline)
 

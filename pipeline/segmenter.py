@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import tempfile
 import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,7 +65,8 @@ class Segmenter:
         self._decode = DecodeSettings(
             num_cpus=plan.placement.decode_cpus, node_id=ray.get_runtime_context().get_node_id()
         )
-        self._busy_reported = 0.0
+        self._busy_sent = 0.0
+        self._sending = threading.Lock()
         threading.Thread(target=self._report, name="report", daemon=True).start()
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, list[Any]]:
@@ -110,21 +112,26 @@ class Segmenter:
                 return run.run()
             except Stopped:
                 return 0
+            finally:
+                self._send()
 
     def _report(self) -> None:
         """Send counts to the driver every second, and learn whether to stop."""
+        while self._send():
+            time.sleep(REPORT_EVERY_S)
+
+    def _send(self) -> bool:
+        """Send the counts since the last time; False where the driver is gone, and with it who could use the rows."""
         import ray
 
-        while True:
+        with self._sending:
             busy = self._engine.stats().busy_s
-            self._tally.add(busy_s=busy - self._busy_reported)
-            self._busy_reported = busy
+            self._tally.add(busy_s=busy - self._busy_sent)
+            self._busy_sent = busy
             try:
                 if ray.get(self._plan.control.report.remote(self._tally.drain())):
                     self._stop.set()
-            except ray.exceptions.RayError:  # the driver is gone, and with it whoever could use the rows
+            except ray.exceptions.RayError:
                 self._stop.set()
-                return
-            self._stop.wait(REPORT_EVERY_S)
-            if self._stop.is_set():
-                threading.Event().wait(REPORT_EVERY_S)
+                return False
+            return True

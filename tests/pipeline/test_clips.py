@@ -5,10 +5,12 @@ import hashlib
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline.clips import ID_PATTERN, Clip, ObjectStart, default_clip_id
+
+unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 frames = st.integers(0, 2**63 - 1)
 coordinates = st.floats(allow_nan=False, allow_infinity=False)
@@ -41,6 +43,7 @@ clips = st.builds(
 )
 
 
+@unhurried
 @given(clips)
 def test_json_round_trip(clip):
     text = clip.to_json()
@@ -118,6 +121,7 @@ def test_default_id_hashes_the_documented_text():
     assert default_clip_id("видео.mp4", None, None, 1.5, 2) == f"-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
 
+@unhurried
 @given(texts, texts)
 def test_default_ids_of_different_videos_differ(one, other):
     assert (default_clip_id(one) == default_clip_id(other)) == (one == other)

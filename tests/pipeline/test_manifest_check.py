@@ -4,12 +4,14 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pycocotools import mask as coco
 
 from pipeline.clips import Clip, ObjectStart
 from pipeline.manifest.check import Rules, check_row
+
+unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 RULES = Rules("/data/set", stride=2, keep=("source",))
 BOX = [1, 2, 30.5, 40]
@@ -241,6 +243,7 @@ def test_secrets_in_a_uri_are_not_shown():
     assert "c0ffee" not in str(problems[0])
 
 
+@unhurried
 @given(st.integers(1, 40), st.integers(1, 40), st.integers(0, 2**32))
 def test_masks_that_coco_encodes_are_accepted(height, width, seed):
     mask = np.random.default_rng(seed).random((height, width)) < 0.3
@@ -248,6 +251,7 @@ def test_masks_that_coco_encodes_are_accepted(height, width, seed):
     assert isinstance(objects({"mask": rle(mask)}), Clip)
 
 
+@unhurried
 @given(st.tuples(*[st.floats(-1e4, 1e4)] * 2), st.tuples(*[st.floats(0.5, 1e3)] * 2), st.floats(0, math.pi))
 def test_rotated_boxes_are_accepted(centre, size, angle):
     (x, y), (w, h) = centre, size
@@ -264,6 +268,7 @@ json_values = st.recursive(
 )
 
 
+@unhurried
 @given(st.fixed_dictionaries({}, optional=dict.fromkeys([*GOOD, "start_s", "end_s"], json_values)))
 def test_no_row_raises(row):
     result = check_row(row, RULES)

@@ -4,11 +4,13 @@ import hashlib
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline.manifest import ABSENT, CHANGED, SAME, ClipHashes, digest
 from pipeline.manifest import ids as module
+
+unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 ids = st.text("abc", min_size=1, max_size=3)
 hashes = st.sampled_from([hashlib.sha256(name.encode()).hexdigest() for name in "xyz"])
@@ -33,6 +35,7 @@ def joined(clips):
 
 @pytest.mark.usefixtures("hashing")
 def test_compare_tally_and_hash_of():
+    @unhurried
     @given(known, known)
     def check(have, asked):
         clips = ClipHashes(have.items())
@@ -50,6 +53,7 @@ def test_compare_tally_and_hash_of():
 
 @pytest.mark.usefixtures("hashing")
 def test_duplicates():
+    @unhurried
     @given(st.lists(st.tuples(ids, hashes)))
     def check(items):
         clips = ClipHashes()

@@ -127,6 +127,12 @@ def test_no_more_than_twenty_problems_in_the_order_of_the_rows(tmp_path):
     assert "there may be more" in message(uri)
 
 
+def test_rows_count_anew_in_each_file(tmp_path):
+    for name in "ab":
+        write_lines(tmp_path / "m" / f"{name}.jsonl", [row(f"{name}{i}") for i in range(5)] + ["bad"])
+    assert problems(tmp_path / "m") == [("a.jsonl", 6, ""), ("b.jsonl", 6, "")]
+
+
 # ids
 
 
@@ -501,6 +507,16 @@ def test_limit_takes_the_first_clips(tmp_path, suffix, limit):
     count = min(limit, 9)
     assert [clip.clip_id for clip in manifest.clips()] == [str(i) for i in range(count)]
     assert (manifest.summary.clips, manifest.summary.frames) == (count, 10 * count)
+
+
+@pytest.mark.parametrize("limit", range(1, 13))
+def test_limit_ends_anywhere_in_a_piece(tmp_path, monkeypatch, limit):
+    monkeypatch.setattr(files, "PIECE_BYTES", 300)
+    for name in "ab":
+        write_lines(tmp_path / "m" / f"{name}.jsonl", [row(f"{name}{i}", end_frame=10) for i in range(6)])
+    manifest = read(tmp_path / "m", limit=limit)
+    assert (manifest.summary.clips, manifest.summary.frames, len(manifest.hashes)) == (limit, 10 * limit, limit)
+    assert len(list(manifest.clips())) == limit
 
 
 def test_limit_reads_no_further(tmp_path):

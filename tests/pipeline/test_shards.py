@@ -4,13 +4,15 @@ import json
 
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline import shards
 from pipeline.clips import Clip
 from pipeline.manifest import ClipHashes, ClipRow, ManifestError, read_manifest
 from pipeline.shards import Plan, missing, plan_shards, require_unchanged, shard_size, write_plan
+
+unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def clip_row(number, video="v.mp4", frames=10):
@@ -47,6 +49,7 @@ def test_frames_end_a_shard():
     assert [shard.frames for shard in found] == [60, 90, 500, shards.UNKNOWN_FRAMES, 1]
 
 
+@unhurried
 @given(
     st.lists(st.tuples(st.integers(0, 3), st.none() | st.integers(1, 90)), max_size=60),
     st.integers(1, 9),

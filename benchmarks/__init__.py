@@ -1,0 +1,1 @@
+"""Measurements, each with the hardware and the ceiling it is compared with: `python -m benchmarks`."""

@@ -1,0 +1,21 @@
+"""The machine that a figure was measured on, in one line."""
+
+from __future__ import annotations
+
+import platform
+from pathlib import Path
+
+import psutil
+import torch
+
+
+def describe(device: str) -> str:
+    """Processor, cores, memory, and for `cuda` the GPU; with the versions of Python and torch."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    memory = psutil.virtual_memory().total / 2**30
+    parts = [names[0] if names else platform.machine(), f"{psutil.cpu_count()} CPUs", f"{memory:.0f} GiB"]
+    if device == "cuda":
+        parts.append(torch.cuda.get_device_name())
+    return ", ".join([*parts, f"Python {platform.python_version()}", f"torch {torch.__version__}"])

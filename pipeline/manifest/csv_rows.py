@@ -52,11 +52,8 @@ def read_csv(piece: Piece, rules: Rules, log: Log) -> Iterator[Checked]:
             yield from (item for item in chunk if isinstance(item, Checked))
             good = [item for item in chunk if not isinstance(item, Checked)]
             rows.executemany("INSERT INTO rows VALUES (?, ?, ?)", good)
-        ordered = rows.execute(
-            "SELECT rows.key, rows.line, rows.row FROM rows JOIN"
-            " (SELECT key, min(line) AS first FROM rows GROUP BY key) AS clips USING (key)"
-            " ORDER BY clips.first, rows.line"
-        )
+        rows.execute("INSERT INTO clips SELECT key, min(line) FROM rows GROUP BY key")
+        ordered = rows.execute("SELECT key, line, row FROM rows JOIN clips USING (key) ORDER BY first, line")
         for _, group in itertools.groupby(ordered, key=lambda record: record[0]):
             yield _clip(group, rules)
 
@@ -68,6 +65,8 @@ def _database() -> Iterator[sqlite3.Connection]:
         connection.execute("PRAGMA journal_mode = OFF")
         connection.execute("PRAGMA synchronous = OFF")
         connection.execute("CREATE TABLE rows (key TEXT, line INTEGER, row TEXT)")
+        # Looked up by its primary key: against a plain subquery the join would scan it once a row.
+        connection.execute("CREATE TABLE clips (key TEXT PRIMARY KEY, first INTEGER) WITHOUT ROWID")
         yield connection
 
 

@@ -266,6 +266,16 @@ def test_csv_rows_without_an_id_are_one_clip_by_video_and_range(tmp_path):
     ]
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+def test_csv_of_many_scattered_clips(tmp_path):
+    lines = [f"v.mp4,{i % 100_000},0,9,,,{i},2,3,4" for i in range(200_000)]
+    batches = read(write_csv(tmp_path / "m.csv", lines)).rows()
+    found = [row for batch in batches for row in batch]
+    assert [row.clip_id for row in found] == [str(i) for i in range(100_000)]
+    assert [item.box[0] for item in found[777].clip().objects] == [777.0, 100_777.0]
+
+
 def test_csv_equals_json_lines(tmp_path):
     lines = ["v.mp4,a,5,,,,1,2.5,3,4e1", "v.mp4,a,5,,7,6,1,2,3,4"]
     objects = [{"box": [1, 2.5, 3, 40]}, {"object_id": "7", "init_frame": 6, "box": [1, 2, 3, 4]}]

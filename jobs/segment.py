@@ -56,6 +56,9 @@ def segment(
     report: Annotated[bool, typer.Option(help="Write report.html and report.json at the end.")] = True,
 ) -> None:
     """Track and segment the objects of MANIFEST's clips into OUTPUT/masks and OUTPUT/clips."""
+    from pipeline.raycluster import choose_authentication
+
+    choose_authentication()
     from pipeline.run import run  # Ray and the model load only once the command line is known to be right
 
     try:

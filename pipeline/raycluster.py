@@ -1,10 +1,10 @@
-"""Connect to Ray: the cluster that Ray's own rules name, or a local one on loopback."""
+"""Connect to Ray: the cluster that Ray's own rules name, or a local one."""
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
+import secrets
 from pathlib import Path
 
 from pipeline.options import UsageError
@@ -12,11 +12,22 @@ from pipeline.options import UsageError
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def connect() -> bool:
-    """Connect to the cluster of RAY_ADDRESS or to one running on this machine, else start a local Ray.
+def choose_authentication() -> None:
+    """Give a local Ray a token of its own. Call it before Ray is first imported, which is when Ray looks.
 
-    Does nothing where this process is connected already, and says so by False. A local Ray listens on loopback
-    only and so needs no token; a running cluster keeps the authentication it was started with.
+    Ray's servers listen on every interface. A token that lives and dies with this process keeps others out and,
+    unlike Ray's own default, leaves no file behind that changes how the next cluster is started. Where a cluster is
+    to be joined, or the user has chosen, nothing changes.
+    """
+    if _cluster_address() == "local" and "RAY_AUTH_MODE" not in os.environ:
+        os.environ["RAY_AUTH_MODE"] = "token"
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+
+
+def connect() -> bool:
+    """Connect to the cluster of RAY_ADDRESS, or to the one that `ray start` started here, else start a local Ray.
+
+    Does nothing where this process is connected already, and says so by False.
 
     Raises:
         UsageError: RAY_ADDRESS names a cluster that cannot be joined.
@@ -29,26 +40,18 @@ def connect() -> bool:
     paths = [str(ROOT), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
     os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(paths))
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    address = os.environ.get("RAY_ADDRESS", "")
-    if address not in ("", "local"):
-        try:
-            ray.init(address=address, log_to_driver=True, logging_level=logging.WARNING)
-        except (ConnectionError, RuntimeError, ValueError) as error:
-            reason = str(error).splitlines()[0]
-            raise UsageError(f"RAY_ADDRESS {address}: no cluster could be joined there ({reason})") from error
+    address = _cluster_address()
+    if address == "local":
+        _start_local()
         return True
-    if not address:
-        with contextlib.suppress(ConnectionError):
-            ray.init(address="auto", log_to_driver=True, logging_level=logging.WARNING)
-            return True
-    os.environ.setdefault("RAY_AUTH_MODE", "disabled")
-    ray.init(
-        address="local",
-        include_dashboard=False,
-        log_to_driver=True,
-        logging_level=logging.WARNING,
-        _node_ip_address="127.0.0.1",
-    )
+    try:
+        ray.init(address=address, log_to_driver=True, logging_level=logging.WARNING)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise UsageError(
+            f"the Ray cluster at {address} could not be joined ({reason}): "
+            "set RAY_ADDRESS to a running one, or to local for a Ray of this job's own"
+        ) from error
     return True
 
 
@@ -66,3 +69,23 @@ def configure_data() -> None:
     context.enable_progress_bars = False
     context.actor_task_retry_on_errors = False
     logging.getLogger("ray.data").setLevel(logging.WARNING)
+
+
+def _cluster_address() -> str:
+    """RAY_ADDRESS, or what `ray start` on this machine has noted, or `local`."""
+    noted = Path(os.environ.get("RAY_TMPDIR") or "/tmp", "ray", "ray_current_cluster")
+    return os.environ.get("RAY_ADDRESS") or (noted.read_text().strip() if noted.is_file() else "") or "local"
+
+
+def _start_local() -> None:
+    """Start a Ray of this process's own; a machine so busy that Ray gives up waiting for itself gets a second try."""
+    import ray
+
+    for last_try in (False, True):
+        try:
+            ray.init(address="local", include_dashboard=False, log_to_driver=True, logging_level=logging.WARNING)
+            return
+        except Exception as error:
+            ray.shutdown()
+            if last_try or "timed out" not in str(error):
+                raise

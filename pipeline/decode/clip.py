@@ -121,7 +121,7 @@ def _blocks(
 ) -> Iterator[_Item]:
     """A decoder's name where a decoder starts at `start`, then its blocks with the name of who gave them."""
     entry = start
-    if request.decoder == "decord" and suits(probe, process.shared_bytes // 2):
+    if request.decoder == "decord" and suits(probe, start, end, process.shared_bytes // 2):
         decord = DecordDecoder(
             probe,
             process,

@@ -1,37 +1,40 @@
 """The decord decoder: fast where it is right, and held to PyAV all along.
 
-decord can give wrong frames without a word (another stream, a shifted index after pictures that do not decode, the
-last good frame again). It is used where it agrees with the probe on count and size and with PyAV, to the bit, on the
-first frame of the range. On the way every key frame is compared, and at the end the number of frames (at the end of
-the file) or the last frame (before it). So a wrong frame never outlives the clip: `DecordWrong` starts it over.
+decord reads ahead without limit, so it gets the video in small pieces (`pipeline.decode.pieces`). It can give
+wrong frames without a word (a shifted index after pictures that do not decode, the last good frame again, other
+colours), so it must agree with PyAV to the bit on the range's first key frame, is compared again at every key
+frame, and must give as many frames as a piece has packets. A wrong frame thus never outlives the clip: the clip is
+started over (`DecordWrong`).
 """
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections import deque
 from collections.abc import Generator, Iterator
 from dataclasses import replace
 from typing import Any
 
+import av
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.decode.decord_process import DecordGone, DecordProcess
 from pipeline.decode.events import DecodeLimits, VideoInfo
+from pipeline.decode.pieces import FORMATS, Piece, PieceReader, can_share_files, plan_pieces
 from pipeline.decode.probe import Probe
 from pipeline.decode.protocol import Block
-from pipeline.decode.pyav import frame_at
-from pipeline.decode.witness import KeyFrames
 
 
 class DecordWrong(Exception):
     """decord gave another frame than PyAV: nothing it gave in this range can be trusted."""
 
 
-def suits(probe: Probe, chunk_bytes: int) -> bool:
-    """Whether decord is worth asking: timestamps on every frame, a whole file, frames that fit a chunk."""
+def suits(probe: Probe, start: int, end: int, chunk_bytes: int) -> bool:
+    """Whether decord is worth asking: the range can be cut into pieces, and a frame fits a chunk."""
     frame_bytes = probe.info.width * probe.info.height * 3
-    return probe.timed and probe.cut_off is None and frame_bytes <= chunk_bytes
+    return frame_bytes <= chunk_bytes and can_share_files() and plan_pieces(probe, start, end) is not None
 
 
 class DecordDecoder:
@@ -58,59 +61,98 @@ class DecordDecoder:
         self._threads = threads
         self._patience = patience
         self._limits = limits or DecodeLimits()
+        self._forms = list(FORMATS)
         self._idle = True
 
     def chunks(self, start: int, end: int, stride: int) -> Iterator[Block | None]:
-        """See `Decoder.chunks`.
+        """See `Decoder.chunks`. The range must be one that `suits`.
 
         Raises:
             DecordGone: no further frame comes; those handed out were not all compared (see `last`).
             DecordWrong: some frame handed out was wrong; raised before the first where decord does not agree.
         """
+        plan = plan_pieces(self._probe, start, end)
+        if plan is None:
+            raise DecordGone("the video cannot be cut into pieces")
         self._idle = False
-        keys = KeyFrames(self._probe, start, limits=self._limits)
+        reader = PieceReader(self._probe, plan, limits=self._limits)
+        wanted = np.arange(start, end, stride, dtype=np.int64)
+        pieces = 0
         try:
-            yield from self._open(start)
-            for block in self._blocks(start, end, stride):
-                if block is not None:
-                    self._compare(block, keys)
-                    self.last = (int(block.frame_index[-1]), block.frames[-1].copy())
-                yield block
-            yield from self._finish(end)
+            for piece in reader:
+                pieces += 1
+                inside = wanted[(wanted >= piece.start) & (wanted < piece.end)]
+                if len(inside):
+                    yield from self._piece(reader, piece, inside)
+            if pieces < len(plan):
+                raise DecordGone("its next piece was not found")
             self._process.send({"close": True})
-            yield from self._process.answer(self._patience)
+            yield from self._answer()
             self._idle = True
+        except (av.FFmpegError, OSError) as error:
+            raise DecordGone(f"its next piece could not be read ({type(error).__name__})") from None
         finally:
-            keys.close()
+            reader.close()
 
     def close(self) -> None:
         """Leave the process clean for the next video: end it where it is in the midst of something."""
         if not self._idle:
             self._process.close()
 
-    def _open(self, start: int) -> Iterator[None]:
-        shape = (self.info.height, self.info.width, 3)
-        path = f"file:{self._probe.path}"
-        self._process.send({"open": path, "threads": self._threads, "shape": shape})
-        answer = yield from self._answer()
-        if answer["frames"] != self.info.frames:
-            raise DecordWrong(f"it counts {answer['frames']} frames, the container has {self.info.frames}")
-        if start:
-            self._process.send({"seek": start})
+    def _piece(self, reader: PieceReader, piece: Piece, wanted: NDArray[np.int64]) -> Iterator[Block | None]:
+        """The wanted frames of a piece, all of whose frames are decoded, which proves that none is missing."""
+        first = self.last is None
+        # The very first frame of the first piece is a key frame: fetched to compare, wanted or not.
+        fetched = np.union1d(wanted, [piece.start]) if first else wanted
+        with tempfile.TemporaryFile(dir="/dev/shm" if os.path.isdir("/dev/shm") else None) as file:
+            yield from self._open(reader, piece, file)
+            for block in self._blocks(piece.start, fetched):
+                if block is not None:
+                    self._compare(reader, piece, block)
+                    if fetched is not wanted and block.frame_index[0] not in wanted:
+                        block = Block(block.frames[1:], block.frame_index[1:], 0)
+                    if not len(block.frame_index):
+                        continue
+                    self.last = (int(block.frame_index[-1]), block.frames[-1].copy())
+                yield block
+            self._process.send({"skip": piece.end - 1 - int(fetched[-1])})
             yield from self._answer()
 
-    def _blocks(self, start: int, end: int, stride: int) -> Iterator[Block | None]:
+    def _open(self, reader: PieceReader, piece: Piece, file: Any) -> Iterator[None]:
+        """Have decord open the piece, in the first container that holds it."""
+        while True:
+            try:
+                file.seek(0)
+                file.write(reader.file(piece, self._forms[0]))
+                file.truncate()
+                file.flush()
+                path = f"/proc/{os.getpid()}/fd/{file.fileno()}"
+                shape = (self.info.height, self.info.width, 3)
+                self._process.send({"open": path, "threads": self._threads, "shape": shape})
+                frames = (yield from self._answer())["frames"]
+                if frames == piece.end - piece.start:
+                    return
+                problem = f"it counts {frames} frames, the container has {piece.end - piece.start}"
+            except (av.FFmpegError, ValueError, DecordGone) as error:
+                problem = str(error)
+                self._process.close()
+            if self.last is not None or len(self._forms) == 1:
+                raise DecordGone(problem)
+            self._forms.pop(0)
+
+    def _blocks(self, start: int, indexes: NDArray[np.int64]) -> Iterator[Block | None]:
         """Two halves of the shared memory in turn: one is filled while the other is read."""
         frame_bytes = self.info.height * self.info.width * 3
         half = self._process.shared_bytes // 2
-        indexes = np.arange(start, end, stride, dtype=np.int64)
-        parts = deque(np.split(indexes, range(half // frame_bytes, len(indexes), half // frame_bytes)))
+        gaps = np.diff(indexes, prepend=start - 1) - 1
+        edges = range(half // frame_bytes, len(indexes), half // frame_bytes)
+        parts = deque(zip(np.split(indexes, edges), np.split(gaps, edges), strict=True))
         asked: deque[tuple[NDArray[np.int64], int]] = deque()
         slot = 0
         while parts or asked:
             while parts and len(asked) < 2:
-                part = parts.popleft()
-                self._process.send({"fill": len(part), "at": slot * half, "skip": stride - 1})
+                part, skips = parts.popleft()
+                self._process.send({"fill": skips.tolist(), "at": slot * half})
                 asked.append((part, slot * half))
                 slot = 1 - slot
             yield from self._answer()
@@ -118,33 +160,14 @@ class DecordDecoder:
             data = self._process.shared()[at : at + len(part) * frame_bytes]
             yield Block(data.reshape(len(part), self.info.height, self.info.width, 3), part, 0)
 
-    def _compare(self, block: Block, keys: KeyFrames) -> None:
-        if self.last is None:
-            index = int(block.frame_index[0])
-            expected = frame_at(self._probe, index, limits=self._limits)
-            self._check(index, block.frames[0], expected, certain=True)
-        for index in keys.due(block.frame_index):
-            place = int(np.searchsorted(block.frame_index, index))
-            self._check(index, block.frames[place], keys.frame(index), certain=False)
-
-    def _finish(self, end: int) -> Iterator[None]:
-        assert self.last is not None
-        index, frame = self.last
-        if end == self.info.frames:
-            # All frames of the file must come: decord's repeated frames, an error by fault_tol, come at the end.
-            if end - 1 > index:
-                self._process.send({"skip": end - 1 - index})
-                yield from self._answer()
-        else:
-            self._check(index, frame, frame_at(self._probe, index, limits=self._limits), certain=True)
-
-    def _check(
-        self, index: int, frame: NDArray[np.uint8], expected: NDArray[np.uint8] | None, *, certain: bool
-    ) -> None:
-        if expected is None and not certain:
-            return
-        if expected is None or not np.array_equal(frame, expected):
-            raise DecordWrong(f"its frame {index} is not PyAV's")
+    def _compare(self, reader: PieceReader, piece: Piece, block: Block) -> None:
+        for place, index in enumerate(block.frame_index.tolist()):
+            if index in piece.keys:
+                expected = reader.key_frame(piece, index)
+                if expected is None and self.last is not None:
+                    continue
+                if expected is None or not np.array_equal(block.frames[place], expected):
+                    raise DecordWrong(f"its frame {index} is not PyAV's")
 
     def _answer(self) -> Generator[None, None, dict[str, Any]]:
         return (yield from self._process.answer(self._patience))

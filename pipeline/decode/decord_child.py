@@ -1,14 +1,13 @@
 """The process in which decord runs, alone. Started by path: it imports nothing of ours.
 
-decord decodes ahead without limit for as long as its process runs, so this process stops itself (SIGSTOP, all threads)
-whenever it has nothing left to do, and its parent wakes it (SIGCONT) with the next command. Commands are lines of JSON
-on standard input, answers lines of JSON on the descriptor given; frames go into shared memory.
+decord decodes ahead, to the end of the file, for as long as its process runs, so this process stops itself (SIGSTOP,
+all threads) whenever it has nothing left to do, and its parent wakes it (SIGCONT) with the next command. Commands are
+lines of JSON on standard input, answers lines of JSON on the descriptor given; frames go into shared memory.
 
     {"open": path, "threads": n, "shape": [h, w, 3]}   -> {"frames": n}
-    {"seek": index}                                    -> {"ok": true}
+    {"fill": [k, ...], "at": byte}                     -> {"n": 1} a frame kept, {"n": 0} a frame dropped (k before
+                                                          each), then {"filled": n}
     {"skip": k}                                        -> {"n": 0} a frame decoded and dropped, then {"ok": true}
-    {"fill": n, "at": byte, "skip": k}                 -> {"n": 1} a frame kept, {"n": 0} a frame dropped (k before
-                                                          each but the very first), then {"filled": n}
     {"close": true}                                    -> {"ok": true}
 
 An error is {"error": message}, and the reader is gone.
@@ -40,12 +39,12 @@ def main(memory: int, answers: int, parent: int) -> None:
     if os.getppid() != parent:
         return
     import decord
-    import numpy as np
 
-    shared = np.frombuffer(mmap.mmap(memory, 0), np.uint8)
+    mapped = mmap.mmap(memory, 0)
+    shared = ctypes.addressof(ctypes.c_char.from_buffer(mapped))
     out = os.fdopen(answers, "w", buffering=1)
     reader: Any = None
-    fresh, shape = True, ()
+    shape: tuple[int, ...] = ()
     commands = os.fdopen(0, "rb", buffering=0)
     pending = b""
     while True:
@@ -61,24 +60,26 @@ def main(memory: int, answers: int, parent: int) -> None:
         answer: dict[str, Any]
         try:
             if "open" in command:
-                reader, fresh = None, True
+                reader = None
                 reader = decord.VideoReader(command["open"], num_threads=command["threads"], fault_tol=EXACT)
                 shape = tuple(command["shape"])
                 answer = {"frames": len(reader)}
-            elif "seek" in command:
-                reader.seek_accurate(command["seek"])
-                answer = {"ok": True}
             elif "fill" in command:
                 at = command["at"]
-                for _ in range(command["fill"]):
-                    drop(reader, 0 if fresh else command["skip"], out)
-                    frame, fresh = reader.next().asnumpy(), False
-                    if frame.shape != shape:
-                        raise ValueError(f"frame of {frame.shape}, expected {shape}")
-                    shared[at : at + frame.nbytes] = frame.reshape(-1)
-                    at += frame.nbytes
+                for skip in command["fill"]:
+                    drop(reader, skip, out)
+                    frame = reader.next()
+                    if tuple(frame.shape) != shape:
+                        raise ValueError(f"frame of {tuple(frame.shape)}, expected {shape}")
+                    # One plain copy, where asnumpy makes two: who takes frames must be faster than who makes them,
+                    # or decord's queue grows even while frames are asked for.
+                    array = frame.handle.contents
+                    size = shape[0] * shape[1] * shape[2]
+                    ctypes.memmove(shared + at, array.data + array.byte_offset, size)
+                    del frame, array
+                    at += size
                     out.write('{"n": 1}\n')
-                answer = {"filled": command["fill"]}
+                answer = {"filled": len(command["fill"])}
             elif "skip" in command:
                 drop(reader, command["skip"], out)
                 answer = {"ok": True}

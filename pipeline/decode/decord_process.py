@@ -32,10 +32,10 @@ class DecordGone(Exception):
 class DecordProcess:
     """One decord process and the memory shared with it; serves many videos in turn, and starts when first needed.
 
-    Stopped between commands: decord's read-ahead has no bound while its process runs.
+    Stopped between commands, since decord reads ahead for as long as its process runs.
     """
 
-    def __init__(self, shared_bytes: int, *, max_resident: int = 1 << 30) -> None:
+    def __init__(self, shared_bytes: int, *, max_resident: int = 1_200_000_000) -> None:
         self.shared_bytes = shared_bytes
         self._max_resident = max_resident
         self._process: subprocess.Popen[bytes] | None = None

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import Any, NamedTuple
 
 import av
 import numpy as np
@@ -42,7 +42,9 @@ class Probe:
         coded_width, coded_height: pixels of the frame before rotation.
         quarter_turns: counter-clockwise quarter turns that make a coded frame upright (`numpy.rot90`).
         pts: int64 [frames], sorted timestamps in `time_base`; the frame index is the position here.
+        sizes: int64 [frames], bytes of each frame's packet.
         keys: int64 [k], sorted frame indexes of the key frames.
+        cuts: int64 [c], those key frames before which the stream can be cut in two that decode on their own.
         timed: every packet has a timestamp of its own. Without, frames can only be counted from the first on.
         cut_off: what is known where the file ends early, else None.
     """
@@ -55,7 +57,9 @@ class Probe:
     coded_height: int
     quarter_turns: int
     pts: NDArray[np.int64]
+    sizes: NDArray[np.int64]
     keys: NDArray[np.int64]
+    cuts: NDArray[np.int64]
     time_base: Fraction
     timed: bool
     cut_off: str | None
@@ -132,6 +136,7 @@ def _describe(path: str, location: str, container: InputContainer, number: int, 
     _check_size(location, context.width, context.height, limits)
     stamps: list[int | None] = []
     keys: list[bool] = []
+    sizes: list[int] = []
     first: VideoFrame | None = None
     cut_off = None
     try:
@@ -142,6 +147,7 @@ def _describe(path: str, location: str, container: InputContainer, number: int, 
                 continue
             stamps.append(packet.pts if packet.pts is not None else packet.dts)
             keys.append(packet.is_keyframe)
+            sizes.append(packet.size)
     except (av.FFmpegError, OSError) as error:
         cut_off = reason(error)
     cut_off = cut_off or _missing_end(container, stream)
@@ -152,7 +158,7 @@ def _describe(path: str, location: str, container: InputContainer, number: int, 
     if first is None:
         raise VideoError("decode", "InvalidData", f"{location}: none of its {len(stamps)} frames can be decoded")
     _check_size(location, first.width, first.height, limits)
-    pts, key_index, timed = _timeline(stamps, keys, first.pts)
+    timeline = _timeline(stamps, keys, sizes, first.pts)
     turns = round(first.rotation / 90) % 4
     width, height = (first.width, first.height) if turns % 2 == 0 else (first.height, first.width)
     rate = stream.average_rate or stream.guessed_rate
@@ -161,7 +167,7 @@ def _describe(path: str, location: str, container: InputContainer, number: int, 
         height=height,
         rotation=-90 * turns % 360,
         fps=float(rate) if rate else 0.0,
-        frames=len(pts),
+        frames=len(timeline.pts),
         codec=context.codec.canonical_name,
         decoder="pyav",
     )
@@ -173,10 +179,12 @@ def _describe(path: str, location: str, container: InputContainer, number: int, 
         coded_width=first.width,
         coded_height=first.height,
         quarter_turns=turns,
-        pts=pts,
-        keys=key_index,
+        pts=timeline.pts,
+        sizes=timeline.sizes,
+        keys=timeline.keys,
+        cuts=timeline.cuts,
         time_base=stream.time_base,
-        timed=timed,
+        timed=timeline.timed,
         cut_off=cut_off,
     )
 
@@ -222,18 +230,31 @@ def _check_size(location: str, width: int, height: int, limits: DecodeLimits) ->
         raise VideoError("open", "FrameTooLarge", message)
 
 
+class _Timeline(NamedTuple):
+    pts: NDArray[np.int64]
+    sizes: NDArray[np.int64]
+    keys: NDArray[np.int64]
+    cuts: NDArray[np.int64]
+    timed: bool
+
+
 def _timeline(
-    stamps: list[int | None], keys: list[bool], first_decoded: int | None
-) -> tuple[NDArray[np.int64], NDArray[np.int64], bool]:
-    """Timestamps and key flags in decoding order -> sorted timestamps, indexes of key frames, and whether timed."""
-    begin = next((i for i, key in enumerate(keys) if key), 0)
+    stamps: list[int | None], key_flags: list[bool], sizes: list[int], first_decoded: int | None
+) -> _Timeline:
+    """Packets in decoding order -> frames in presentation order."""
+    begin = next((i for i, key in enumerate(key_flags) if key), 0)
     known = [stamp for stamp in stamps[begin:] if stamp is not None]
     if len(known) < len(stamps) - begin or len(set(known)) < len(known):
-        return np.arange(len(stamps), dtype=np.int64), np.zeros(1, dtype=np.int64), False
+        none = np.empty(0, dtype=np.int64)
+        return _Timeline(np.arange(len(stamps), dtype=np.int64), np.array(sizes), none, none, False)
     pts = np.array(known, dtype=np.int64)
-    flags = np.array(keys[begin:], dtype=bool)
+    flags = np.array(key_flags[begin:], dtype=bool)
     # The first group may begin with pictures that lean on one that the file does not have (open group).
     shown = pts >= min(pts[0], pts[0] if first_decoded is None else first_decoded)
-    pts, flags = pts[shown], flags[shown]
-    order = np.argsort(pts, kind="stable")
-    return pts[order], np.flatnonzero(flags[order]), True
+    pts, flags, size = pts[shown], flags[shown], np.array(sizes[begin:], dtype=np.int64)[shown]
+    order = np.argsort(pts)
+    later = np.minimum.accumulate(pts[::-1])[::-1]
+    place = np.empty(len(pts), dtype=np.int64)
+    place[order] = np.arange(len(pts))
+    cuts = np.flatnonzero(flags & (later == pts) & (place == np.arange(len(pts))))
+    return _Timeline(pts[order], size[order], np.flatnonzero(flags[order]), cuts, True)

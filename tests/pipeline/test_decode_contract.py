@@ -21,13 +21,11 @@ LOST = {"am_invalid_nalu.mp4": [26], "decord_corrupted.mp4": [30]}
 """Frames that nobody can decode."""
 
 BY_PYAV = {
-    "am_bbb_2500ms.ts": "decord's frames are shifted by four",
     "am_hlg10.mp4": "10 bits: decord's conversion to RGB differs",
     "am_invalid_nalu.mp4": "a frame cannot be decoded",
     "am_vvc_unsupported.mp4": "10 bits: decord's conversion to RGB differs",
     "decord_corrupted.mp4": "a frame cannot be decoded",
     "tc_h264_10bits.mp4": "10 bits: decord's conversion to RGB differs",
-    "tc_nasa_13013.mp4": "decord takes another stream",
 }
 """Files where decord is asked for and PyAV decodes, all of it or the end."""
 

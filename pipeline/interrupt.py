@@ -7,6 +7,8 @@ import signal
 from collections.abc import Iterator
 from types import FrameType
 
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
 
 class Interrupted(BaseException):
     """The job was asked to end: by Ctrl-C, by SIGTERM, or by `ray job stop`, which sends one."""
@@ -16,14 +18,8 @@ class Interrupted(BaseException):
 def interruptible() -> Iterator[None]:
     """Inside the block, the first SIGINT or SIGTERM raises `Interrupted`; further ones are ignored, so that the
     clean-up is not cut short. Outside of the main thread nothing changes."""
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        for each in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(each, signal.SIG_IGN)
-        raise Interrupted(signal.Signals(number).name)
-
     try:
-        before = {each: signal.signal(each, interrupt) for each in (signal.SIGINT, signal.SIGTERM)}
+        before = {each: signal.signal(each, _interrupt) for each in _SIGNALS}
     except ValueError:
         yield
         return
@@ -32,3 +28,19 @@ def interruptible() -> Iterator[None]:
     finally:
         for each, handler in before.items():
             signal.signal(each, handler)
+
+
+def take_signals_again() -> None:
+    """Inside `interruptible`, undo what others did to the signals: `ray.init` makes SIGTERM end the process.
+
+    Elsewhere, and once a signal has come, nothing changes.
+    """
+    if any(signal.getsignal(each) is _interrupt for each in _SIGNALS):
+        for each in _SIGNALS:
+            signal.signal(each, _interrupt)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    for each in _SIGNALS:
+        signal.signal(each, signal.SIG_IGN)
+    raise Interrupted(signal.Signals(number).name)

@@ -14,6 +14,7 @@ from importlib import metadata
 from typing import Any
 
 from pipeline import storage
+from pipeline.interrupt import take_signals_again
 from pipeline.manifest import ClipHashes, Manifest, ManifestError, digest, read_manifest
 from pipeline.models import RunModel, check_model, config_hash
 from pipeline.options import SegmentOptions, UsageError
@@ -72,6 +73,7 @@ def prepare(options: SegmentOptions) -> Prepared:
         )
     model = check_model(options.weights_uri, options.preset)
     owns_ray = connect()
+    take_signals_again()
     configure_data()
     placement = place(options, observe_cluster())
     try:

@@ -64,9 +64,9 @@ def check_model(weights_uri: str, preset: str | None) -> RunModel:
     from model.weights import WeightsError, load_weights
 
     with tempfile.TemporaryDirectory(prefix="siammask-weights-") as folder:
-        local = Path(folder) / "weights"
         try:
             location = storage.parse(weights_uri).uri
+            local = Path(folder) / (storage.name(location) or "weights")
             storage.download(location, local)
             loaded = load_weights(local)
         except storage.StorageError as error:

@@ -6,6 +6,7 @@ given back only once no actor of this run writes any more.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import sys
@@ -14,10 +15,12 @@ import time
 from datetime import UTC, datetime
 from typing import Any
 
+from ray.exceptions import RayError
+
 from pipeline import storage
 from pipeline.execute import BreakerOpen, run_alone, run_shards, start_control
 from pipeline.interrupt import Interrupted, interruptible
-from pipeline.lease import Lease, LeaseHeld, acquire
+from pipeline.lease import Lease, LeaseHeld, LeaseLost, acquire
 from pipeline.manifest import ClipHashes
 from pipeline.options import SegmentOptions, UsageError
 from pipeline.prepare import Prepared, config, finished_clips, prepare
@@ -31,6 +34,7 @@ logger = logging.getLogger(__name__)
 
 FINISHED, FAILED, STRICT_FAILED, INTERRUPTED = 0, 1, 3, 130
 RELEASE_WITHIN_S = 1.6
+FENCE_PAUSES_S = (0.0, 1.0, 2.0, 4.0, 8.0)
 
 
 def run(options: SegmentOptions) -> int:
@@ -79,13 +83,11 @@ class _Run:
         except Interrupted:
             self._abandon(lease)
             raise
-        except (BreakerOpen, RuntimeError) as error:
+        except (BreakerOpen, RuntimeError, LeaseLost, storage.StorageError, RayError) as error:
             print(f"error: {error}", file=sys.stderr, flush=True)
-            self._stop_actors()
-            lease.fence()
-            remove_orphans(self._prepared.output)
             status = FAILED
-            self._report(status)
+            self._stop_actors()
+            self._finish_failed(lease)
         finally:
             lease.release()
         return status
@@ -106,7 +108,31 @@ class _Run:
         )
         if todo:
             self._segment(done, todo, lease)
+            # An actor that died between its two files has left one, and its shard's next attempt has written another.
+            self._fence(lease)
+            remove_orphans(prepared.output)
         return self._conclude()
+
+    def _fence(self, lease: Lease) -> None:
+        """Fence the lease, with patience for a store that fails for a moment."""
+        for pause in FENCE_PAUSES_S:
+            time.sleep(pause)
+            if lease.fence():
+                return
+            if lease.lost:
+                break
+        raise LeaseLost(
+            f"this run lost its hold on {storage.redact(self._prepared.output)}: run the same command again"
+        )
+
+    def _finish_failed(self, lease: Lease) -> None:
+        """Leave the output and the report of a failed run in order, as far as the store lets it."""
+        try:
+            if lease.fence():  # else the output may be another run's by now, and the files are that run's
+                remove_orphans(self._prepared.output)
+            self._report(FAILED)
+        except storage.StorageError as error:
+            logger.warning("what is left half-done is for the next run to remove: %s", error)
 
     def _segment(self, done: ClipHashes, todo: int, lease: Lease) -> None:
         import ray
@@ -134,9 +160,11 @@ class _Run:
         )
         with ProgressDisplay(todo) as display:
             try:
-                run_shards(shards, plan, display, lease_lost=lambda: lease.lost)
-            finally:
-                self._counts = ray.get(control.counts.remote(), timeout=5.0)
+                self._counts = run_shards(shards, plan, display, lease_lost=lambda: lease.lost).counts
+            except Exception:
+                with contextlib.suppress(RayError):
+                    self._counts = ray.get(control.counts.remote(), timeout=5.0)
+                raise
         storage.delete_many(entry.uri for entry in storage.list_files(plan_uri))
         have, left = finished_clips(prepared)
         if left:
@@ -210,8 +238,7 @@ class _Run:
 
         def clear() -> None:
             self._stop_actors()
-            lease.fence()
-            if time.monotonic() < deadline:
+            if lease.fence() and time.monotonic() < deadline:
                 remove_orphans(self._prepared.output, until=deadline)
 
         clearing = threading.Thread(target=clear, name="clear", daemon=True)

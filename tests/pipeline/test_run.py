@@ -1,0 +1,103 @@
+"""The end of a run: who may remove files, and that nothing half-done is left, whatever happened to the actors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from pipeline import lease, run, storage
+from pipeline.interrupt import Interrupted
+from pipeline.lease import LeaseLost
+from pipeline.manifest import ClipHashes
+from pipeline.options import SegmentOptions
+from pipeline.part_names import masks_part_name
+
+
+@pytest.fixture
+def output(tmp_path: Path) -> str:
+    return str(tmp_path / "out")
+
+
+@pytest.fixture
+def job(output: str, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A run of which nothing but its own steps is real."""
+    prepared = SimpleNamespace(
+        output=output,
+        run_id="run-1",
+        options=SegmentOptions("m.jsonl", output, report=False),
+        run_folder=storage.join(output, "_runs", "run-1"),
+        manifest=SimpleNamespace(summary=SimpleNamespace(clips=1)),
+        placement=SimpleNamespace(actors=SimpleNamespace(maximum=1), device="cpu"),
+        owns_ray=False,
+    )
+    monkeypatch.setattr(run, "config", lambda prepared: {})
+    monkeypatch.setattr(run, "finished_clips", lambda prepared: (ClipHashes(), 1))
+    monkeypatch.setattr(run, "FENCE_PAUSES_S", (0.0,))
+    one = run._Run(prepared)  # type: ignore[arg-type]
+    monkeypatch.setattr(one, "_conclude", lambda: 0)
+    return one
+
+
+def _orphan(output: str) -> str:
+    uri = storage.join(output, "masks", masks_part_name("s"))
+    storage.write_bytes(uri, b"rows of an attempt that was never committed")
+    return uri
+
+
+def _taken_over(output: str) -> None:
+    other = lease.Holder("run-2", "elsewhere", 1, "now")
+    storage.write_bytes(lease.lease_uri(output), other.to_json())
+
+
+def test_what_an_actor_left_half_done_is_gone_when_the_run_ends(
+    job: Any, output: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left: list[str] = []
+    monkeypatch.setattr(job, "_segment", lambda *_: left.append(_orphan(output)))
+    assert job.go() == 0
+    assert not storage.exists(left[0])
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("r"), LeaseLost("l"), storage.Unavailable("s3://b/k", "write", "c", "a"), Interrupted("i")]
+)
+def test_a_run_that_lost_the_output_removes_nothing_from_it(
+    job: Any, output: str, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    theirs: list[str] = []
+
+    def segment(*_: object) -> None:
+        theirs.append(_orphan(output))  # about to be committed by the other run
+        _taken_over(output)
+        raise error
+
+    monkeypatch.setattr(job, "_segment", segment)
+    if isinstance(error, Interrupted):
+        with pytest.raises(Interrupted):
+            job.go()
+    else:
+        assert job.go() == 1
+    assert storage.exists(theirs[0])
+
+
+@pytest.mark.parametrize("error", [RuntimeError("r"), storage.Unavailable("s3://b/k", "write", "c", "a")])
+def test_a_failed_run_says_why_and_leaves_nothing_half_done(
+    job: Any,
+    output: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    error: Exception,
+) -> None:
+    left: list[str] = []
+
+    def segment(*_: object) -> None:
+        left.append(_orphan(output))
+        raise error
+
+    monkeypatch.setattr(job, "_segment", segment)
+    assert job.go() == 1
+    assert f"error: {error}" in capsys.readouterr().err
+    assert not storage.exists(left[0])

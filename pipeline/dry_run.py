@@ -35,7 +35,7 @@ def describe_plan(prepared: Prepared) -> str:
         UsageError: the output holds results of another configuration.
     """
     manifest, placed, model = prepared.manifest.summary, prepared.placement, prepared.model
-    _, todo = finished_clips(prepared)
+    _, todo = finished_clips(prepared, ok_only=prepared.options.retry_failed)
     frames, how = _frames(prepared)
     track_frames = frames * manifest.objects / manifest.clips * todo / manifest.clips
     rate = _measured_rate(prepared) * placed.actors.maximum

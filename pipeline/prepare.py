@@ -101,8 +101,11 @@ def prepare(options: SegmentOptions) -> Prepared:
     )
 
 
-def finished_clips(prepared: Prepared) -> tuple[ClipHashes, int]:
+def finished_clips(prepared: Prepared, *, ok_only: bool = False) -> tuple[ClipHashes, int]:
     """The clips of the output that have a row, and how many of the manifest have none.
+
+    Args:
+        ok_only: count failed and partial clips as having none, as after `forget_failed`.
 
     Raises:
         UsageError: a clip was made with another configuration, or has the id of a clip of the manifest but
@@ -125,7 +128,8 @@ def finished_clips(prepared: Prepared) -> tuple[ClipHashes, int]:
                 f"stride {options.stride}, rotated box {options.rotated_box}): "
                 "use the same settings or another --output"
             )
-        done.add(digest(clip.clip_id, clip.clip_hash))
+        if clip.status == "ok" or not ok_only:
+            done.add(digest(clip.clip_id, clip.clip_hash))
     try:
         return done, require_unchanged(prepared.manifest, done)
     except ManifestError as error:

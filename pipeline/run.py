@@ -95,6 +95,7 @@ class _Run:
     def _work(self, lease: Lease) -> int:
         prepared, options = self._prepared, self._options
         if options.retry_failed:
+            finished_clips(prepared, ok_only=True)  # a run that is refused deletes nothing
             forget_failed(prepared.output)
         remove_orphans(prepared.output)
         done, todo = finished_clips(prepared)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,8 +13,12 @@ from pipeline import lease, run, storage
 from pipeline.interrupt import Interrupted
 from pipeline.lease import LeaseLost
 from pipeline.manifest import ClipHashes
-from pipeline.options import SegmentOptions
+from pipeline.options import SegmentOptions, UsageError
 from pipeline.part_names import masks_part_name
+from pipeline.parts import PartWriter
+from pipeline.prepare import finished_clips
+from pipeline.recovery import finished
+from tests.pipeline.output_rows import clip
 
 
 @pytest.fixture
@@ -34,7 +39,7 @@ def job(output: str, monkeypatch: pytest.MonkeyPatch) -> Any:
         owns_ray=False,
     )
     monkeypatch.setattr(run, "config", lambda prepared: {})
-    monkeypatch.setattr(run, "finished_clips", lambda prepared: (ClipHashes(), 1))
+    monkeypatch.setattr(run, "finished_clips", lambda prepared, **_: (ClipHashes(), 1))
     monkeypatch.setattr(run, "FENCE_PAUSES_S", (0.0,))
     one = run._Run(prepared)  # type: ignore[arg-type]
     monkeypatch.setattr(one, "_conclude", lambda: 0)
@@ -101,3 +106,20 @@ def test_a_failed_run_says_why_and_leaves_nothing_half_done(
     assert job.go() == 1
     assert f"error: {error}" in capsys.readouterr().err
     assert not storage.exists(left[0])
+
+
+def test_a_refused_retry_deletes_nothing(
+    job: Any, output: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with lease.acquire(output, "run-0", 0):
+        before = PartWriter(output, "s", run_id="run-0", config_hash="other", scratch=tmp_path)
+        before.finish_clip(clip("a", "failed"), keep_rows=False)
+        before.commit()
+    job._prepared.config_hash = "ours"
+    job._prepared.model = SimpleNamespace(name="m", digest="d" * 64)
+    job._prepared.manifest.summary.kept = []
+    job._options = replace(job._options, retry_failed=True)
+    monkeypatch.setattr(run, "finished_clips", finished_clips)
+    with pytest.raises(UsageError, match="other.*clip a"):
+        job.go()
+    assert [one.clip_id for one in finished(output)] == ["a"]

@@ -119,6 +119,12 @@ class ClipTracker:
 
     def __post_init__(self) -> None:
         self._starts = sorted((self._resolve(start) for start in self.clip.objects), key=lambda s: s.frame)
+        seen: set[tuple[str, int]] = set()
+        for start in self._starts:  # with a range in seconds, only now is it known which frame is the first
+            at = start.start.object_id, start.frame
+            if at in seen:
+                raise TrackError("init", "UnusableInit", f"object {at[0]!r}: it starts twice on frame {at[1]}")
+            seen.add(at)
 
     def chunk(self, chunk: Chunk) -> Iterator[TrackedFrame]:
         """Track through a chunk; yields the rows that are ready, one frame behind."""
@@ -164,11 +170,7 @@ class ClipTracker:
             try:
                 answer = item.future.result()
             except Exception as error:
-                raise TrackError(
-                    "track",
-                    type(error).__name__,
-                    f"object {item.object_id!r}, frame {item.frame_index}: {error}",
-                ) from error
+                raise _failed(item, error) from error
             if item.init_box is not None:
                 track, answer = answer
                 self._live[item.object_id].track = track
@@ -179,7 +181,10 @@ class ClipTracker:
     def _rows(self, done: list[tuple[_Pending, Any]]) -> Iterator[TrackedFrame]:
         height, width = self.opened.info.height, self.opened.info.width
         for item, output in done:
-            finished = self.post.finish(output, height, width)
+            try:
+                finished = self.post.finish(output, height, width)
+            except Exception as error:
+                raise _failed(item, error) from error
             self.tracked += 1
             yield TrackedFrame(
                 item.object_id,
@@ -206,6 +211,12 @@ class ClipTracker:
                 "InitFrameOffStride",
                 f"{where}: init_frame {frame} is not a multiple of the stride {self.stride} after frame {first}",
             )
+        if start.end_frame is not None and start.end_frame <= frame:
+            raise TrackError(
+                "init",
+                "InitFrameOutsideClip",
+                f"{where}: its end_frame {start.end_frame} is not after its init_frame {frame}",
+            )
         width, height = self.opened.info.width, self.opened.info.height
         try:
             box = self.post.init_box(start, height, width)
@@ -226,3 +237,7 @@ class ClipTracker:
             "InitFrameNotDecoded",
             f"object {start.start.object_id!r}: its init_frame {start.frame} could not be decoded",
         )
+
+
+def _failed(item: _Pending, error: Exception) -> TrackError:
+    return TrackError("track", type(error).__name__, f"object {item.object_id!r}, frame {item.frame_index}: {error}")

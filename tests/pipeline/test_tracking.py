@@ -123,6 +123,7 @@ def test_stride_and_missing_frames_keep_the_source_index() -> None:
         (ObjectStart("a", box=(-5, 0, 5, 5)), "ObjectOutsideFrame"),
         (ObjectStart("a", box=(0, 48, 5, 5)), "ObjectOutsideFrame"),
         (ObjectStart("a", polygon=(0,) * 8), "UnusableInit"),
+        (ObjectStart("a", init_frame=4, end_frame=4, box=_box()), "InitFrameOutsideClip"),
     ],
 )
 def test_what_cannot_start_is_named(start: ObjectStart, kind: str) -> None:
@@ -146,6 +147,22 @@ def test_a_step_that_fails_names_object_and_frame() -> None:
     with pytest.raises(TrackError, match="'a', frame 250: NaN") as caught:
         _track([ObjectStart("a", box=_box())], [[249, 250]])
     assert (caught.value.stage, caught.value.error_type) == ("track", "FloatingPointError")
+
+
+def test_an_object_starts_once_on_a_frame() -> None:
+    starts = [ObjectStart("a", box=_box()), ObjectStart("a", init_frame=5, box=_box())]  # 5 is the clip's first
+    with pytest.raises(TrackError, match="'a': it starts twice on frame 5"):
+        _track(starts, [[5, 6]])
+
+
+def test_a_mask_that_makes_no_row_names_object_and_frame(monkeypatch: pytest.MonkeyPatch) -> None:
+    def finish(*_: object) -> None:
+        raise ArithmeticError("no box")
+
+    monkeypatch.setattr(FakeGeometry, "finish", finish)
+    with pytest.raises(TrackError, match="'a', frame 0: no box") as caught:
+        _track([ObjectStart("a", box=_box())], [[0, 1]])
+    assert (caught.value.stage, caught.value.error_type) == ("track", "ArithmeticError")
 
 
 def test_a_clip_that_ends_early_keeps_its_last_frame() -> None:

@@ -69,7 +69,7 @@ def picture(number: int, width: int, height: int) -> NDArray[np.uint8]:
 
 @dataclass(frozen=True)
 class Plain:
-    """PyAV's reading from the first packet to the last on one thread, errors passed over."""
+    """PyAV's reading from the first packet to the last on one thread, errors passed over; -1 is no timestamp."""
 
     pts: list[int]
     seconds: list[float]
@@ -90,7 +90,7 @@ def plain(path: Path) -> Plain:
             except av.FFmpegError:
                 continue
             for frame in decoded:
-                pts.append(frame.pts)
+                pts.append(-1 if frame.pts is None else frame.pts)
                 frames.append(np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90) % 4))
         seconds = [float((stamp - pts[0]) * stream.time_base) for stamp in pts]
     return Plain(pts, seconds, frames)

@@ -19,6 +19,7 @@ from model.training.card import render_card
 from model.training.config import HELD_OUT, TrainingConfig
 from model.training.evaluate import Result, evaluate, load_clips, table
 from model.training.loop import WEIGHTS, train
+from model.training.pairs import PairRules
 from model.training.sources import all_pictures
 from model.training.store import write_store
 from model.training.tune import candidates, tune
@@ -50,6 +51,7 @@ def train_command(
     learning_rate: float = 1e-3,
     unfreeze_at: Annotated[float, typer.Option(help="share of the run after which stage 4 trains")] = 0.15,
     mask_weight: float = 36.0,
+    search_zoom: Annotated[float, typer.Option(help="range of the object's scale in the search window")] = 0.18,
     variant: Annotated[str, typer.Option(help="three or two branches")] = "three",
     refine: Annotated[bool, typer.Option(help="train the refinement too")] = True,
     all_sequences: Annotated[bool, typer.Option(help="hold no sequence out")] = False,
@@ -63,6 +65,7 @@ def train_command(
     config = TrainingConfig(
         network=SiamMaskConfig("resnet18", "two" if variant == "two" else "three", refine),
         weights=replace(LossWeights(), mask=mask_weight),
+        pairs=PairRules(search_zoom=search_zoom),
         held_out=() if all_sequences else HELD_OUT,
         minutes=minutes,
         steps=steps,

@@ -17,7 +17,8 @@ LICENCE = (
     "Perazzi et al., CVPR 2016), COCO images and other web stills; backbone from torchvision's ImageNet weights (BSD-3)"
 )
 DATA = (
-    "DAVIS-2016 train split (30 sequences less those held out), COCO and web stills with instance masks (9,300 objects)"
+    "DAVIS-2016 train split (30 sequences less those held out) and 8,476 masked objects of COCO and web stills "
+    "(those neither tiny, huge nor thin)"
 )
 
 

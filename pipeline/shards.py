@@ -137,7 +137,8 @@ def read_plan(plan: Plan) -> Dataset:
     import ray.data
 
     filesystem, path = storage.filesystem_for(plan.folder)
-    return ray.data.read_parquet(path, filesystem=filesystem, schema=PLAN_SCHEMA)
+    # Without partitioning: a folder above the plan's, such as `name=north`, is no column of the plan.
+    return ray.data.read_parquet(path, filesystem=filesystem, schema=PLAN_SCHEMA, partitioning=None)
 
 
 def require_unchanged(manifest: Manifest, finished: ClipHashes) -> int:

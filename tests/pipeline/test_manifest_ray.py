@@ -109,7 +109,7 @@ def test_a_plan_in_s3_is_a_dataset_of_shards(s3_store, tmp_path):
             total_clips=manifest.summary.clips,
         )
     )
-    plan = write_plan(shards, s3_store.uri("run/_runs/r/plan"))
+    plan = write_plan(shards, s3_store.uri("name=north/_runs/r/plan"))
     rows = read_plan(plan).take_all()
     assert sorted((row["name"], tuple(row["clips"]), row["n_clips"]) for row in rows) == sorted(
         (shard.name, shard.clips, len(shard.clips)) for shard in shards

@@ -65,13 +65,13 @@ def place(options: SegmentOptions, cluster: Cluster) -> Placement:
     """
     device = _device(options, cluster)
     if device == "cuda":
-        fits = int(max(cluster.gpus, cluster.gpus_possible) / options.gpus_per_actor + 1e-9)
+        fits = _room(max(cluster.gpus, cluster.gpus_possible), options.gpus_per_actor)
         if fits < 1:
             raise UsageError(
                 f"--gpus-per-actor {options.gpus_per_actor:g}: the cluster has "
                 f"{max(cluster.gpus, cluster.gpus_possible):g} GPUs and can never fit one actor"
             )
-        now = max(1, int(cluster.gpus / options.gpus_per_actor + 1e-9))
+        now = max(1, _room(cluster.gpus, options.gpus_per_actor))
         actors = options.actors or ActorCount(now, max(now, fits))
         if actors.minimum > fits:
             raise UsageError(
@@ -115,6 +115,11 @@ def _device(options: SegmentOptions, cluster: Cluster) -> Literal["cpu", "cuda"]
     if options.device == "auto":
         return "cuda" if has_gpus else "cpu"
     return options.device
+
+
+def _room(gpus: float, each: float) -> int:
+    """How many actors fit on so many GPUs; one that takes a part of a GPU takes it of a single one."""
+    return int(gpus) * int(1 / each + 1e-9) if each < 1 else int(gpus / each)
 
 
 def _decode_cpus(cpus: float, actors: int, actor_cpus: float, lanes: int) -> float:

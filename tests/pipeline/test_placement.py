@@ -38,6 +38,7 @@ def test_one_actor_a_gpu_or_a_cpu_pair(cpus: int, gpus: int, count: int, device:
 def test_several_actors_share_a_gpu() -> None:
     placed = place(_options(gpus_per_actor=0.25), Cluster(32, 2))
     assert (placed.actors.maximum, placed.actor_gpus) == (8, 0.25)
+    assert place(_options(gpus_per_actor=0.4), Cluster(32, 2)).actors.maximum == 4  # two on each, never across
 
 
 def test_an_autoscaler_counts_as_what_it_may_add() -> None:

@@ -179,15 +179,14 @@ def _fail(clip: Clip, plan: RunPlan, error: Exception) -> None:
     died = isinstance(error, ray.exceptions.RayActorError)
     now = datetime.now(UTC)
     cause = getattr(error, "cause", None) or error
+    said = next(iter(str(cause).splitlines()), "")  # an exception may say nothing
     row = {
         "clip_id": clip.clip_id,
         "video_uri": clip.video_uri,
         "status": "failed",
         "error_stage": "actor" if died else "write",
         "error_type": "ActorDied" if died else type(cause).__name__,
-        "error_message": (
-            "the tracker actor died while it worked on this clip alone" if died else str(cause).splitlines()[0]
-        ),
+        "error_message": "the tracker actor died while it worked on this clip alone" if died else said,
         "objects": len({start.object_id for start in clip.objects}),
         "start_frame": clip.start_frame,
         "end_frame": clip.end_frame,

@@ -18,6 +18,9 @@ from pipeline.decode.events import Chunk, ClipRequest, Event, Failed, Finished, 
 from pipeline.decode.lane import lane_events
 from pipeline.decode.settings import DecodeSettings
 
+START_SECONDS = 1800.0
+"""A worker may wait this long for its start: other jobs may hold the cluster's CPUs, which is no clip's fault."""
+
 
 def stream(requests: Sequence[ClipRequest], settings: DecodeSettings | None = None) -> Iterator[Event]:
     """The events of the clips, clip by clip, in order (see `pipeline.decode.events`).
@@ -102,11 +105,13 @@ def _worker(requests: Sequence[ClipRequest], settings: DecodeSettings, first: in
 
     generator = _task(settings).remote(list(requests), settings, first)
     over = False
+    patience = max(START_SECONDS, settings.hang_seconds)
     try:
         while True:
-            ready, _ = ray.wait([generator], timeout=settings.hang_seconds, fetch_local=False)
+            ready, _ = ray.wait([generator], timeout=patience, fetch_local=False)
             if not ready:
-                raise _Lost("Timeout", f"the decode worker gave no sign of life for {settings.hang_seconds:.0f} s")
+                raise _Lost("Timeout", f"the decode worker gave no sign of life for {patience:.0f} s")
+            patience = settings.hang_seconds
             try:
                 event = ray.get(next(generator))
             except StopIteration:

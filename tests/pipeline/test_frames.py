@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 from pipeline.decode import Chunk, ClipRequest, DecodeSettings, Event, Failed, Finished, Opened
+from pipeline.decode.lane import lane_events
 from pipeline.frames import stream
 from tests.pipeline.videos import Plain, make_video, plain, read_clips
 
@@ -132,6 +133,23 @@ def test_a_worker_that_hangs_is_given_up(video: tuple[Path, Plain], monkeypatch:
     assert time.monotonic() - began < 60
     assert [type(e) for e in events] == [Failed, Failed]
     assert [(e.stage, e.error_type) for e in events if isinstance(e, Failed)] == [("decode", "Timeout")] * 2
+
+
+def _late(*args: Any) -> Iterator[Any]:
+    time.sleep(9)
+    yield from lane_events(*args)
+
+
+def test_a_worker_that_waits_for_its_start_is_not_given_up(
+    video: tuple[Path, Plain], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import ray
+
+    late = ray.remote(num_returns="streaming", max_retries=0)(_late)
+    monkeypatch.setattr("pipeline.frames._remote_lane", lambda: late)
+    settings = DecodeSettings(hang_seconds=6.0, crash_retries=0)
+    events = list(stream([ClipRequest("a", str(video[0]))], settings))
+    assert isinstance(events[-1], Finished) and events[-1].frames == 60
 
 
 def test_closing_early_ends_the_worker(video: tuple[Path, Plain]) -> None:

@@ -63,6 +63,10 @@ def prepare(options: SegmentOptions) -> Prepared:
     """
     started = datetime.now(UTC)
     try:
+        storage.Settings.from_environment()
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    try:
         output = storage.parse(options.output).uri
         probe = storage.check_writable(output)
     except storage.StorageError as error:

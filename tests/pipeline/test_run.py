@@ -123,3 +123,9 @@ def test_a_refused_retry_deletes_nothing(
     with pytest.raises(UsageError, match="other.*clip a"):
         job.go()
     assert [one.clip_id for one in finished(output)] == ["a"]
+
+
+def test_an_unusable_setting_is_named_before_any_work(output: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SIAMMASK_STORAGE_RETRY_S", "soon")
+    with pytest.raises(UsageError, match="SIAMMASK_STORAGE_RETRY_S is 'soon'"):
+        run.run(SegmentOptions("m.jsonl", output))

@@ -8,6 +8,8 @@ import re
 import socket
 import subprocess
 import sys
+import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -29,23 +31,54 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-@pytest.fixture
-def dashboard(tmp_path: Path) -> Iterator[str]:
+def _environment() -> dict[str, str]:
+    """This process's with its virtual environment active, and free to join the cluster of the test."""
+    kept = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return {**kept, "RAY_AUTH_MODE": "disabled", "PATH": path}
+
+
+def _wait_for(url: str, seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            with urllib.request.urlopen(url, timeout=5):
+                return
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.5)
+
+
+def _submit(command: list[str]) -> subprocess.CompletedProcess[str]:
+    """Submit a job and wait for it. A cluster takes jobs only some time after its first sign of life."""
+    for _ in range(30):
+        done = subprocess.run(command, env=_environment(), capture_output=True, text=True, timeout=500, cwd=ROOT)
+        if "No available agent" not in done.stderr:
+            break
+        time.sleep(2)
+    return done
+
+
+@pytest.fixture(scope="module")
+def dashboard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A cluster of one node on loopback; gives the address that jobs are submitted to."""
+    log = tmp_path_factory.mktemp("ray") / "ray.log"
     port, dashboard_port = _free_port(), _free_port()
-    environment = {**os.environ, "RAY_AUTH_MODE": "disabled", "RAY_TMPDIR": f"/tmp/ray-submit-{os.getpid()}"}
-    environment.pop("RAY_ADDRESS", None)
+    environment = {**_environment(), "RAY_TMPDIR": f"/tmp/ray-submit-{os.getpid()}"}
     Path(environment["RAY_TMPDIR"]).mkdir(exist_ok=True)
     started = subprocess.Popen(
         [*RAY, "start", "--head", "--block", "--node-ip-address", "127.0.0.1", "--port", str(port)]
         + ["--dashboard-host", "127.0.0.1", "--dashboard-port", str(dashboard_port), "--num-cpus", "2"]
         + ["--object-store-memory", str(512 << 20), "--ray-client-server-port", str(_free_port())],
         env=environment,
-        stdout=(tmp_path / "ray.log").open("w"),
+        stdout=log.open("w"),
         stderr=subprocess.STDOUT,
     )
+    address = f"http://127.0.0.1:{dashboard_port}"
     try:
-        yield f"http://127.0.0.1:{dashboard_port}"
+        _wait_for(f"{address}/api/version")
+        yield address
     finally:
         started.terminate()  # with --block, the head takes its processes along
         try:
@@ -65,8 +98,7 @@ def test_submitted_job_finishes_and_reports(dashboard: str, tmp_path: Path, entr
     arguments = ["--manifest", str(corpus.manifest), "--output", str(tmp_path / "out")]
     arguments += ["--weights", str(tmp_path / "random.safetensors")]
     submit = [*RAY, "job", "submit", "--address", dashboard, "--working-dir", str(ROOT), "--", *entry, *arguments]
-    environment = {**os.environ, "RAY_AUTH_MODE": "disabled"}
-    done = subprocess.run(submit, env=environment, capture_output=True, text=True, timeout=500, cwd=ROOT)
+    done = _submit(submit)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "3 clips: 3 ok, 0 partial, 0 failed" in done.stdout
     assert re.search(r"\d/3 clips, 0 failed, [\d.]+ frames/s, [\d.]+ track-frames/s, ETA", done.stdout)

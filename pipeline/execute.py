@@ -6,6 +6,7 @@ each call in an actor of its own, and only there a death is charged to the clip.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import tempfile
 import threading
@@ -74,7 +75,8 @@ def run_shards(
     deadline = float("inf")
     while worker.is_alive() and time.monotonic() < deadline:
         worker.join(POLL_S)
-        counts = ray.get(plan.control.counts.remote())
+        with contextlib.suppress(ray.exceptions.ActorUnavailableError):  # a gap in the network
+            counts = ray.get(plan.control.counts.remote())
         display.update(counts)
         if stopping is None:
             stopping = _reason_to_stop(counts, plan, lease_lost)

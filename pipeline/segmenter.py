@@ -128,9 +128,12 @@ class Segmenter:
             busy = self._engine.stats().busy_s
             self._tally.add(busy_s=busy - self._busy_sent)
             self._busy_sent = busy
+            counts = self._tally.drain()
             try:
-                if ray.get(self._plan.control.report.remote(self._tally.drain())):
+                if ray.get(self._plan.control.report.remote(counts)):
                     self._stop.set()
+            except ray.exceptions.ActorUnavailableError:  # a gap in the network: the shards to come are still wanted
+                self._tally.add(**counts.to_dict())
             except ray.exceptions.RayError:
                 self._stop.set()
                 return False

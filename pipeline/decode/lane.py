@@ -23,6 +23,7 @@ def lane_events(requests: Sequence[ClipRequest], settings: DecodeSettings, first
     A video is staged and looked through once for all the lane's clips of it, and removed after the last. Whatever
     goes wrong with one clip becomes its `Failed`.
     """
+    yield None  # the worker has started: from here on silence is a hang
     process = DecordProcess(2 * settings.chunk_bytes)
     with contextlib.closing(process), _Videos(requests, settings) as videos:
         for clip, request in enumerate(requests, start=first):

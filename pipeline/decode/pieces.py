@@ -18,7 +18,7 @@ from av.packet import Packet
 from numpy.typing import NDArray
 
 from pipeline.decode.events import DecodeLimits
-from pipeline.decode.probe import Probe, open_video
+from pipeline.decode.probe import Probe, demux, open_video
 
 LARGEST = 768 << 20
 """A piece has at most this many bytes of decoded frames: what decord may hold at worst."""
@@ -85,7 +85,7 @@ class PieceReader:
     def __iter__(self) -> Iterator[Piece]:
         if self._plan[0][0] > 0:
             self._container.seek(int(self._probe.pts[self._plan[0][0]]), stream=self._stream, backward=True)
-        packets = (p for p in self._container.demux(self._stream) if p.size and not p.is_discard)
+        packets = (p for p in demux(self._container, self._stream) if p.size and not p.is_discard)
         opening = self._find(packets, int(self._probe.pts[self._plan[0][0]]))
         for start, end in self._plan:
             if opening is None:

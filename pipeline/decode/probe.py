@@ -9,6 +9,7 @@ decoded without the part that was cut off.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, NamedTuple
@@ -95,6 +96,19 @@ def open_video(path: str, *, max_pixels: int, threads: int = 1) -> tuple[InputCo
     return container, chosen.index
 
 
+def demux(container: InputContainer, stream: Any) -> Iterator[Packet]:
+    """The stream's packets in decoding order, then an empty one.
+
+    PyAV raises IndexError at the packets of a stream that begins in the midst of the file; it can go on after them.
+    """
+    while True:
+        try:
+            yield from container.demux(stream)
+            return
+        except IndexError:
+            continue
+
+
 def _choose(container: InputContainer) -> VideoStream | None:
     streams = [s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
     marked = [s for s in streams if s.disposition & av.stream.Disposition.default]
@@ -140,7 +154,7 @@ def _describe(path: str, location: str, container: InputContainer, number: int, 
     first: VideoFrame | None = None
     cut_off = None
     try:
-        for packet in container.demux(stream):
+        for packet in demux(container, stream):
             if first is None:
                 first = _try_decode(context, packet, location)
             if not _is_frame(packet, context.name):

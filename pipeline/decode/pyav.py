@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from pipeline.decode.errors import VideoError
 from pipeline.decode.events import DecodeLimits, VideoInfo
-from pipeline.decode.probe import Probe, open_video, reason
+from pipeline.decode.probe import Probe, demux, open_video, reason
 from pipeline.decode.protocol import BEAT_SECONDS, Block
 
 
@@ -162,11 +162,11 @@ class PyAVDecoder:
         """The stream's packets and the final None; nothing where a seek did not land on a key frame by `entry`."""
         landed = entry is None
         try:
-            for packet in container.demux(stream):
+            for packet in demux(container, stream):
                 if packet.size == 0:
                     continue
                 if not landed:
-                    if not packet.is_keyframe or packet.pts is None or packet.pts > entry:
+                    if not packet.is_keyframe or packet.pts is None or entry is None or packet.pts > entry:
                         return
                     landed = True
                 yield packet

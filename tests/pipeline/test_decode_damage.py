@@ -128,8 +128,26 @@ def test_lost_frames_at_the_end_are_counted(tmp_path: Path) -> None:
     assert (read.end.corrupt_frames, len(read.frames)) == (3, 57)
 
 
-def _spoil(path: Path, packets: range) -> None:
-    """Overwrite whole packets, so that they do not decode."""
+@pytest.mark.parametrize("decoder", ["decord", "pyav"])
+@pytest.mark.parametrize("stride", [1, 4])
+def test_a_frame_lost_without_an_error_shifts_nothing(tmp_path: Path, decoder: str, stride: int) -> None:
+    """decord gives the next frame in its place, and the last one twice: the clip is started over with PyAV."""
+    path = make_video(tmp_path / "c.mp4", 60, codec="mpeg4", group=30)
+    reference = plain(path)
+    _spoil(path, packets=range(40, 41), silently=True)
+    settings = DecodeSettings(in_process=True, chunk_bytes=5 * 128 * 96 * 3)
+    read = read_clip(path, settings, decoder=decoder, stride=stride)
+    assert isinstance(read.end, Finished)
+    assert (read.end.corrupt_frames, read.end.decoder) == (1, "pyav")
+    assert [o.info.decoder for o in read.opened] == (["decord", "pyav"] if decoder == "decord" else ["pyav"])
+    assert list(read.frames) == [i for i in range(0, 60, stride) if i != 40]
+    for index in [i for i in read.frames if i < 40]:
+        np.testing.assert_array_equal(read.frames[index], reference.frames[index])
+    check(read_clip(path, settings, decoder=decoder), path)
+
+
+def _spoil(path: Path, packets: range, *, silently: bool = False) -> None:
+    """Overwrite whole packets, so that they do not decode; or, MPEG-4 at 30 Hz, mark them as not coded."""
     import av
 
     with av.open(str(path)) as container:
@@ -138,7 +156,11 @@ def _spoil(path: Path, packets: range) -> None:
     for number in packets:
         position, size = found[number]
         assert position is not None
-        data[position : position + size] = bytes([0xFF]) * size
+        if silently:  # the bit after picture type, second, marker, five bits of time, marker
+            assert data[position : position + 4] == b"\x00\x00\x01\xb6"
+            data[position + 5] &= ~0x20
+        else:
+            data[position : position + size] = bytes([0xFF]) * size
     path.write_bytes(data)
 
 

@@ -147,7 +147,7 @@ def test_the_process_is_stopped_while_nobody_reads(video: tuple[Path, Plain]) ->
 
 def test_one_process_serves_a_lane_and_ends_with_it(video: tuple[Path, Plain]) -> None:
     path, _ = video
-    pids = set()
+    pids: set[int] = set()
     for event in stream([ClipRequest(str(n), str(path)) for n in range(3)], SETTINGS):
         if isinstance(event, Chunk):
             pids.update(child.pid for child in children())

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.decode import Chunk, ClipRequest, DecodeSettings, Event, Failed, Finished, Opened
+from pipeline.decode.probe import demux
 from pipeline.frames import stream
 
 
@@ -84,7 +85,7 @@ def plain(path: Path) -> Plain:
         streams = container.streams.video
         stream: Any = next((s for s in streams if s.disposition & av.stream.Disposition.default), streams[0])
         stream.codec_context.thread_count = 1
-        for packet in container.demux(stream):
+        for packet in demux(container, stream):
             try:
                 decoded = stream.codec_context.decode(packet if packet.size else None)
             except av.FFmpegError:

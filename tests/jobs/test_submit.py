@@ -13,6 +13,7 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -80,12 +81,12 @@ def dashboard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         _wait_for(f"{address}/api/version")
         yield address
     finally:
-        started.terminate()  # with --block, the head takes its processes along
-        try:
-            started.wait(30)
-        except subprocess.TimeoutExpired:
-            started.kill()
-            started.wait(10)
+        family = psutil.Process(started.pid).children(recursive=True)
+        started.terminate()
+        _, alive = psutil.wait_procs([psutil.Process(started.pid), *family], timeout=20)
+        for process in alive:
+            process.kill()
+        started.wait(10)
 
 
 @pytest.mark.slow

@@ -88,7 +88,7 @@ def test_memory_has_a_bound(
 ) -> None:
     """Below 1.5 GB everywhere, and each process's own memory the same within a tenth whatever the length.
 
-    What is shared is the object store, which Ray empties once a second. With one group of pictures there is nothing to cut, and decord is not used.
+    What is shared is the object store, which Ray empties once a second.
     """
     sizes: dict[int, dict[str, Size]] = {}
     for frames in (1000, 3000):

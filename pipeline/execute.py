@@ -85,6 +85,7 @@ def run_shards(
                 deadline = time.monotonic() + STOP_WITHIN_S
     counts = ray.get(plan.control.counts.remote())
     display.update(counts, last=True)
+    stopping = stopping or _reason_to_stop(counts, plan, lease_lost)
     if stopping is not None:
         raise stopping
     if outcome and outcome[0] is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import warnings
 from pathlib import Path
 
 from pipeline.options import UsageError
@@ -69,6 +70,9 @@ def configure_data() -> None:
     context.enable_progress_bars = False
     context.actor_task_retry_on_errors = False
     logging.getLogger("ray.data").setLevel(logging.WARNING)
+    logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)
+    # Ray 2.60 has no other way to bound the retries of an actor's calls than the arguments it warns of.
+    warnings.filterwarnings("ignore", "`ray_remote_args` is deprecated")
 
 
 def _cluster_address() -> str:

@@ -68,7 +68,7 @@ class ShardRun:
         """Track every clip and commit; returns the clips committed.
 
         Raises:
-            Stopped: the run was asked to stop; what was committed before stays.
+            Stopped: the run was asked to stop; the clips that had ended are committed.
             StorageError, LeaseLost: a commit failed.
         """
         lanes = [lane for i in range(self.settings.lanes) if (lane := self.clips[i :: self.settings.lanes])]
@@ -87,9 +87,10 @@ class ShardRun:
             except BaseException:
                 self._failed.set()
                 raise
+        committed += self._commit()
         if self.stop.is_set():
             raise Stopped
-        return committed + self._commit()
+        return committed
 
     def _commit(self) -> int:
         clips = self.writer.commit()

@@ -32,6 +32,8 @@ CONTAINERS = (
 )
 
 
+FALLBACK_RATE = 25  # frames a second of raw video that does not say
+
 @dataclass(frozen=True, slots=True)
 class Probe:
     """A video file as every decoder must see it.
@@ -197,7 +199,8 @@ def _describe(path: str, location: str, container: InputContainer, number: int, 
         sizes=timeline.sizes,
         keys=timeline.keys,
         cuts=timeline.cuts,
-        time_base=stream.time_base,
+        # Without timestamps of its own a frame is shown for as long as the average one.
+        time_base=stream.time_base if timeline.timed else 1 / Fraction(rate or FALLBACK_RATE),
         timed=timeline.timed,
         cut_off=cut_off,
     )

@@ -207,6 +207,7 @@ def _fail(clip: Clip, plan: RunPlan, error: Exception) -> None:
             config_hash=plan.config_hash,
             scratch=Path(scratch),
             keep_types=plan.keep_types,
+            attempt=plan.attempt,
         )
         writer.finish_clip(row, keep_rows=False)
         writer.commit()

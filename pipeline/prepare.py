@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import platform
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
@@ -15,7 +16,7 @@ from typing import Any
 
 from pipeline import storage
 from pipeline.interrupt import take_signals_again
-from pipeline.manifest import ClipHashes, Manifest, ManifestError, digest, read_manifest
+from pipeline.manifest import ABSENT, ClipHashes, Manifest, ManifestError, digest, read_manifest
 from pipeline.models import RunModel, check_model, config_hash
 from pipeline.options import SegmentOptions, UsageError
 from pipeline.placement import Placement, observe_cluster, place
@@ -53,6 +54,11 @@ class Prepared:
     def run_folder(self) -> str:
         """Where config, plan and report of this run go."""
         return storage.join(self.output, "_runs", self.run_id)
+
+    def in_manifest(self, clips: Sequence[tuple[str, str]]) -> bool:
+        """Whether the manifest has all of these clips, by id and hash."""
+        digests = b"".join(digest(clip_id, clip_hash) for clip_id, clip_hash in clips)
+        return bool((self.manifest.hashes.compare(digests) != ABSENT).all())
 
 
 def prepare(options: SegmentOptions) -> Prepared:

@@ -10,7 +10,7 @@ import logging
 import math
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import groupby, islice
@@ -48,6 +48,14 @@ class Removed:
     unfinished: int
 
 
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """What `forget_failed` deleted: how many clips parts, and the highest attempt that their rows had (0: none)."""
+
+    parts: int
+    attempt: int
+
+
 def finished(output: str) -> Iterator[FinishedClip]:
     """The clips that have a row in `<output>/clips`, as a stream in the order of the parts' names.
 
@@ -81,14 +89,27 @@ def kept_columns(output: str) -> dict[str, pa.DataType] | None:
     return {field.name: field.type for field in table.schema if field.name not in CLIPS.names}
 
 
-def forget_failed(output: str) -> int:
+def forget_failed(output: str, mine: Callable[[Sequence[tuple[str, str]]], bool]) -> Forgotten:
     """Deletes the parts of failed and partial clips, so that these clips are missing again.
 
-    Their masks parts become orphans: call `remove_orphans` next. Returns how many parts were deleted.
+    Their masks parts become orphans: call `remove_orphans` next. A part with a clip that will not be run again stays,
+    since its row would be lost.
+
+    Args:
+        output: the output folder.
+        mine: whether all of these clips, by id and hash, will be run again.
     """
-    gone = [part.name for part, _ in _parts(output) if part.status != "ok"]
+    gone, attempt = [], 0
+    parts = (found for found in _parts(output) if found[0].status != "ok")
+    for part, table in _tables(output, parts, ["clip_id", "clip_hash", "attempt"]):
+        clips = list(zip(table["clip_id"].to_pylist(), table["clip_hash"].to_pylist(), strict=True))
+        if mine(clips):
+            gone.append(part.name)
+            attempt = max(attempt, *table["attempt"].to_pylist())
+        else:
+            log.warning("%s has clips that this run does not: its %d clips are not run again", part.name, len(clips))
     storage.delete_many(storage.join(output, CLIPS_FOLDER, name) for name in gone)
-    return len(gone)
+    return Forgotten(len(gone), attempt)
 
 
 def remove_orphans(output: str, *, until: float = math.inf) -> Removed:

@@ -71,6 +71,7 @@ class _Run:
         self._prepared = prepared
         self._options = prepared.options
         self._counts = Counts()
+        self._attempt = 1
         self._began = time.monotonic()
 
     def go(self) -> int:
@@ -97,7 +98,7 @@ class _Run:
         prepared, options = self._prepared, self._options
         if options.retry_failed:
             finished_clips(prepared, ok_only=True)  # a run that is refused deletes nothing
-            forget_failed(prepared.output)
+            self._attempt = forget_failed(prepared.output, prepared.in_manifest).attempt + 1
         remove_orphans(prepared.output)
         done, todo = finished_clips(prepared)
         self._write("config.json", config(prepared))
@@ -158,6 +159,7 @@ class _Run:
             config_hash=prepared.config_hash,
             model=ray.put(prepared.model),
             control=control,
+            attempt=self._attempt,
             keep_types={field.name: field.type for field in prepared.manifest.summary.kept},
         )
         with ProgressDisplay(todo) as display:

@@ -31,6 +31,7 @@ class RunPlan:
     Attributes:
         model: reference to the checked `RunModel` in the object store.
         control: handle of the run's `ControlRoom`.
+        attempt: which try at its clips this run is: one more than that of the rows it forgot.
         keep_types: Arrow types of the manifest columns kept, by name.
     """
 
@@ -41,6 +42,7 @@ class RunPlan:
     config_hash: str
     model: Any
     control: Any
+    attempt: int
     keep_types: dict[str, Any]
 
 
@@ -87,6 +89,7 @@ class Segmenter:
                 config_hash=plan.config_hash,
                 scratch=Path(scratch),
                 keep_types=plan.keep_types,
+                attempt=plan.attempt,
             )
             done = writer.committed_clips()
             settings = ClipSettings(

@@ -195,6 +195,8 @@ def test_what_cannot_be_tracked_is_a_row_that_says_so(
     assert run(again) == 0
     clips_after = _clips(output)
     assert Counter(clip["status"] for clip in clips_after) == {"ok": 4, "failed": 2}
+    assert {clip["clip_id"]: clip["attempt"] for clip in clips_after}["good"] == 1
+    assert {clip["attempt"] for clip in clips_after if clip["clip_id"] != "good"} == {2}
     assert {row["clip_id"] for row in _masks(output)} == {"good", "absent", "text", "empty"}
     named = {clip["masks_part"] for clip in clips_after} - {None}
     assert {path.name for path in (output / "masks").iterdir()} == named

@@ -34,6 +34,7 @@ CONTAINERS = (
 
 FALLBACK_RATE = 25  # frames a second of raw video that does not say
 
+
 @dataclass(frozen=True, slots=True)
 class Probe:
     """A video file as every decoder must see it.

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Iterator
 from typing import Any
 
 import av
+import cv2
 import numpy as np
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
@@ -17,6 +17,8 @@ from pipeline.decode.errors import VideoError
 from pipeline.decode.events import DecodeLimits, VideoInfo
 from pipeline.decode.probe import Probe, demux, open_video, reason
 from pipeline.decode.protocol import BEAT_SECONDS, Block
+
+_ROTATIONS = (-1, cv2.ROTATE_90_COUNTERCLOCKWISE, cv2.ROTATE_180, cv2.ROTATE_90_CLOCKWISE)
 
 
 class _Faulty(Exception):
@@ -55,7 +57,7 @@ class PyAVDecoder:
                     self.corrupt += index - expected
                     expected = index + 1
                     if (index - start) % stride == 0:
-                        frames[len(indexes)] = self._upright_rgb(frame)
+                        self._upright_rgb(frame, frames[len(indexes)])
                         indexes.append(index)
                 if len(indexes) == len(frames):
                     yield Block(frames, np.array(indexes, np.int64), self.corrupt)
@@ -183,11 +185,14 @@ class PyAVDecoder:
         place = int(np.searchsorted(self._probe.pts, frame.pts))
         return place if place < len(self._probe.pts) and self._probe.pts[place] == frame.pts else None
 
-    def _upright_rgb(self, frame: VideoFrame) -> NDArray[np.uint8]:
+    def _upright_rgb(self, frame: VideoFrame, into: NDArray[np.uint8]) -> None:
         plane: Any = self._reformatter.reformat(frame, format="rgb24").planes[0]
         rows = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)[:, : plane.width * 3]
         image = rows.reshape(plane.height, plane.width, 3)
-        return np.rot90(image, self._probe.quarter_turns) if self._probe.quarter_turns else image
+        if self._probe.quarter_turns:
+            cv2.rotate(image, _ROTATIONS[self._probe.quarter_turns], dst=into)
+        else:
+            into[...] = image
 
     def _raise_truncated(self, why: str) -> None:
         message = f"{self._probe.location} ends early: {why}"
@@ -199,12 +204,3 @@ class PyAVDecoder:
             f"{self._probe.coded_width}x{self._probe.coded_height}"
         )
         raise VideoError("decode", "SizeChanged", message, keep_rows=True)
-
-
-def frame_at(probe: Probe, index: int, *, limits: DecodeLimits | None = None) -> NDArray[np.uint8] | None:
-    """One frame, uint8 [height, width, 3] RGB upright, or None where it cannot be decoded."""
-    with contextlib.suppress(VideoError):
-        for block in PyAVDecoder(probe, limits=limits).chunks(index, index + 1, 1):
-            if block is not None:
-                return block.frames[0]
-    return None

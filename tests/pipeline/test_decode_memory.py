@@ -86,9 +86,9 @@ def test_memory_has_a_bound(
     rate: float,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Below 1.5 GB everywhere, and each process's own memory the same within a tenth whatever the length.
+    """Below 1.5 GB everywhere, and the same within a tenth whatever the length.
 
-    What is shared is the object store, which Ray empties once a second.
+    What is shared is the object store, which Ray empties once a second: it grows with the rate.
     """
     sizes: dict[int, dict[str, Size]] = {}
     for frames in (1000, 3000):
@@ -106,3 +106,5 @@ def test_memory_has_a_bound(
     assert max(size.resident for found in sizes.values() for size in found.values()) < 1.5e9
     for kind in sizes[3000]:
         assert sizes[3000][kind].own <= 1.1 * sizes[1000][kind].own, kind
+        if rate <= 20:
+            assert sizes[3000][kind].resident <= 1.1 * sizes[1000][kind].resident, kind

@@ -45,6 +45,7 @@ def run(options: SegmentOptions) -> int:
         UsageError: exit status 2: something is unusable, found before any work started.
     """
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", stream=sys.stderr)
+    logging.getLogger("botocore").setLevel(logging.WARNING)
     with interruptible():
         try:
             prepared = prepare(options)
@@ -59,8 +60,9 @@ def run(options: SegmentOptions) -> int:
             return INTERRUPTED
         except UsageError:
             raise
-        except storage.StorageError as error:
-            print(f"error: {error}", file=sys.stderr, flush=True)
+        except (storage.StorageError, RayError) as error:
+            said = str(error).strip().splitlines() or [type(error).__name__]
+            print(f"error: {said[0]}", file=sys.stderr, flush=True)
             return FAILED
 
 

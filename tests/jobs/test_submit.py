@@ -53,7 +53,7 @@ def _wait_for(url: str, seconds: float = 120) -> None:
 
 def _submit(command: list[str]) -> subprocess.CompletedProcess[str]:
     """Submit a job and wait for it. A cluster takes jobs only some time after its first sign of life."""
-    for _ in range(30):
+    for _ in range(15):
         done = subprocess.run(command, env=_environment(), capture_output=True, text=True, timeout=500, cwd=ROOT)
         if "No available agent" not in done.stderr:
             break
@@ -71,7 +71,9 @@ def dashboard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     started = subprocess.Popen(
         [*RAY, "start", "--head", "--block", "--node-ip-address", "127.0.0.1", "--port", str(port)]
         + ["--dashboard-host", "127.0.0.1", "--dashboard-port", str(dashboard_port), "--num-cpus", "2"]
-        + ["--object-store-memory", str(512 << 20), "--ray-client-server-port", str(_free_port())],
+        + ["--object-store-memory", str(512 << 20), "--ray-client-server-port", str(_free_port())]
+        # The agent takes the jobs; on its usual port it would meet that of another Ray on this machine.
+        + ["--dashboard-agent-listen-port", str(_free_port())],
         env=environment,
         stdout=log.open("w"),
         stderr=subprocess.STDOUT,

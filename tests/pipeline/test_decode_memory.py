@@ -45,6 +45,8 @@ class Peak:
 
     def _watch(self) -> None:
         this = psutil.Process()
+        # The consumer is the process of the tests, which others have filled: what reading adds is what counts.
+        before = this.memory_info()
         while not self._end.wait(0.05):
             for process in [this, *this.children(recursive=True)]:
                 with contextlib.suppress(psutil.Error):
@@ -52,8 +54,10 @@ class Peak:
                     kind = "consumer" if process == this else "decord" if "decord_child" in line else "worker"
                     if kind != "worker" or "lane_events" in line:
                         memory, size = process.memory_info(), self.sizes[kind]
-                        size.resident = max(size.resident, memory.rss)
-                        size.own = max(size.own, memory.rss - memory.shared)
+                        resident, own = memory.rss, memory.rss - memory.shared
+                        if kind == "consumer":
+                            resident, own = resident - before.rss, own - (before.rss - before.shared)
+                        size.resident, size.own = max(size.resident, resident), max(size.own, own)
 
 
 def read_slowly(path: Path, asked: DecoderName, used: DecoderName, frames: int, rate: float) -> dict[str, Size]:
@@ -106,10 +110,9 @@ def test_memory_has_a_bound(
     assert max(size.resident for found in sizes.values() for size in found.values()) < 1.5e9
     # What decord has read ahead varies from run to run within a piece of the video, whatever the video's length.
     piece = 60 * 1920 * 1080 * 3
-    for kind in sizes[3000]:
-        if kind == "decord":
-            assert sizes[3000][kind].own < 100 * MiB + piece
-            continue
-        assert sizes[3000][kind].own <= 1.1 * sizes[1000][kind].own, kind
-        if rate <= 20:
+    for kind in sizes[3000].keys() - {"consumer"}:
+        if used == "decord":
+            assert sizes[3000][kind].own < 100 * MiB + piece, kind
+        else:
+            assert sizes[3000][kind].own <= 1.1 * sizes[1000][kind].own, kind
             assert sizes[3000][kind].resident <= 1.1 * sizes[1000][kind].resident, kind

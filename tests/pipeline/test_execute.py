@@ -27,7 +27,7 @@ def test_it_gets_a_row_that_says_what_happened(
 ) -> None:
     output = str(tmp_path / "out")
     clip = Clip("c", "v.mp4", "/v.mp4", objects=(ObjectStart("0", box=(1, 2, 3, 4)),), keep={"camera": "north"})
-    plan = SimpleNamespace(output=output, run_id="run-1", config_hash="x", keep_types=["camera"])
+    plan = SimpleNamespace(output=output, run_id="run-1", config_hash="x", attempt=2, keep_types=["camera"])
     with lease.acquire(output, "run-1", 0):
         _fail(clip, plan, error)  # type: ignore[arg-type]
     (row,) = pq.read_table(f"{output}/clips").to_pylist()

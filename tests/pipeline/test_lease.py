@@ -117,11 +117,11 @@ def test_outage_is_survived(output: str, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_fenced_lease_is_held_but_permits_no_commit(output: str) -> None:
-    with lease.acquire(output, "first", 0, refresh_s=0.2, expire_s=1.5) as first:
+    with lease.acquire(output, "first", 0, refresh_s=0.2, expire_s=5.0) as first:
         assert first.fence()
         assert not lease.held_by(output, "first")
         with pytest.raises(lease.LeaseHeld):
-            lease.acquire(output, "second", 2.5, expire_s=1.5)
+            lease.acquire(output, "second", 6.0, expire_s=5.0)
         assert not lease.held_by(output, "first") and not first.lost
     lease.acquire(output, "second", 0).release()
     assert not first.fence()

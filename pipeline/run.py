@@ -26,7 +26,7 @@ from pipeline.options import SegmentOptions, UsageError
 from pipeline.prepare import Prepared, config, finished_clips, prepare
 from pipeline.progress import Counts, ProgressDisplay
 from pipeline.recovery import forget_failed, remove_orphans
-from pipeline.report import collect, render_page
+from pipeline.report import Figures, collect, render_page
 from pipeline.segmenter import RunPlan
 from pipeline.shards import missing, plan_shards, write_plan
 
@@ -185,16 +185,10 @@ class _Run:
         if left or have.duplicates(1):
             fault = f"{left} clips of the manifest have no row" if left else "a clip has more than one row"
             raise RuntimeError(f"{fault} in {storage.redact(prepared.output)}/clips: run the same command again")
-        figures = collect(
-            prepared.output,
-            prepared.run_id,
-            self._counts,
-            time.monotonic() - self._began,
-            prepared.placement.actors.maximum,
-        )
+        figures = self._figures()
         bad = figures.clips["failed"] + figures.clips["partial"]
         status = STRICT_FAILED if self._options.strict and bad else FINISHED
-        self._report(status)
+        self._report(status, figures)
         clips = figures.clips
         print(
             f"{clips['total']} clips: {clips['ok']} ok, {clips['partial']} partial, {clips['failed']} failed; "
@@ -203,17 +197,20 @@ class _Run:
         )
         return status
 
-    def _report(self, status: int) -> None:
-        if not self._options.report:
-            return
+    def _figures(self) -> Figures:
         prepared = self._prepared
-        figures = collect(
+        return collect(
             prepared.output,
             prepared.run_id,
             self._counts,
             time.monotonic() - self._began,
             prepared.placement.actors.maximum,
         )
+
+    def _report(self, status: int, figures: Figures | None = None) -> None:
+        if not self._options.report:
+            return
+        prepared, figures = self._prepared, figures or self._figures()
         run = {
             "run_id": prepared.run_id,
             "exit_status": status,

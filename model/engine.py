@@ -20,10 +20,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from model.live_track import Request, Track, TrackOutput, init_request, mask_window, step_request
 from model.network import SiamMask
 from model.prepare import Precision
 from model.stepper import Flight, StepInput, Stepper, StepResult
-from model.track import Request, Track, TrackOutput, init_request, mask_window, step_request
 from model.tracker import TrackerParams
 
 __all__ = ["Engine", "EngineStats", "Track", "TrackOutput"]

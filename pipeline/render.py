@@ -14,11 +14,11 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
+from model.overlay import OverlayStyle, TrackedObject, colour_of, draw_objects
+from model.video_writer import VideoWriter
 from pipeline import storage
 from pipeline.decode import Chunk, ClipRequest, DecodeSettings, Failed, Opened
 from pipeline.frames import stream
-from pipeline.overlay import OverlayStyle, TrackedObject, colour_of, draw_objects
-from pipeline.video_writer import VideoWriter
 
 _DRAWN = ["object_id", "score", "mask", "corners"]
 

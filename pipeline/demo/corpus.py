@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pycocotools import mask as coco
 
+from model.video_writer import VideoWriter
 from pipeline.demo.scenes import FPS, SCENES, Scene, draw
-from pipeline.video_writer import VideoWriter
 
 TRUTH_SCHEMA = pa.schema(
     [

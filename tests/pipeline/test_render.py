@@ -14,11 +14,11 @@ import pyarrow.parquet as pq
 import pytest
 from pycocotools import mask as coco
 
+from model.overlay import OverlayStyle, colour_of
+from model.video_writer import VideoWriter
 from pipeline import storage
-from pipeline.overlay import OverlayStyle, colour_of
 from pipeline.render import RenderError, read_clip, render_clip
 from pipeline.tables import CLIPS, MASKS
-from pipeline.video_writer import VideoWriter
 from tests.conftest import S3Store
 
 HEIGHT, WIDTH, FPS, FRAMES = 96, 160, 25, 30

@@ -9,7 +9,7 @@ import av
 import numpy as np
 import pytest
 
-from pipeline.video_writer import VideoWriter
+from model.video_writer import VideoWriter
 
 
 def frame(value: int, height: int = 48, width: int = 64) -> np.ndarray:

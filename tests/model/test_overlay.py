@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from pycocotools import mask as coco
 
-from pipeline.overlay import PALETTE, OverlayStyle, TrackedObject, colour_of, draw_objects
+from model.overlay import PALETTE, OverlayStyle, TrackedObject, colour_of, draw_objects
 
 ONLY_FILL = OverlayStyle(opacity=0.5, contour=False, box=False, label=False)
 

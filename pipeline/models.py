@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
     from model.prepare import Precision
     from pipeline.clips import ObjectStart
     from pipeline.placement import Placement
+
+
+EngineBuilder = Callable[["RunModel", "Placement", "Precision"], Any]
+"""Makes the engine of one actor (`pipeline.tracking.TrackingEngine`, with `stats` and `close`); see `build_engine`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from pipeline.execute import BreakerOpen, run_alone, run_shards, start_control
 from pipeline.interrupt import Interrupted, interruptible
 from pipeline.lease import Lease, LeaseHeld, LeaseLost, acquire
 from pipeline.manifest import ClipHashes
+from pipeline.models import EngineBuilder, build_engine
 from pipeline.options import SegmentOptions, UsageError
 from pipeline.prepare import Prepared, config, finished_clips, prepare
 from pipeline.progress import Counts, ProgressDisplay
@@ -38,8 +39,12 @@ NOTE_WITHIN_S = 0.8
 FENCE_PAUSES_S = (0.0, 1.0, 2.0, 4.0, 8.0)
 
 
-def run(options: SegmentOptions) -> int:
+def run(options: SegmentOptions, *, build_engine: EngineBuilder = build_engine) -> int:
     """Run the job; returns its exit status (0, 1, 3 or 130).
+
+    Args:
+        options: what to do.
+        build_engine: makes an actor's engine; the benchmarks measure the service with one that does no work.
 
     Raises:
         UsageError: exit status 2: something is unusable, found before any work started.
@@ -54,7 +59,7 @@ def run(options: SegmentOptions) -> int:
 
                 print(describe_plan(prepared), flush=True)
                 return FINISHED
-            return _Run(prepared).go()
+            return _Run(prepared, build_engine).go()
         except Interrupted as signal:
             print(f"interrupted by {signal}: the same command resumes", file=sys.stderr, flush=True)
             return INTERRUPTED
@@ -69,8 +74,9 @@ def run(options: SegmentOptions) -> int:
 class _Run:
     """A prepared run; `go` takes it to its end."""
 
-    def __init__(self, prepared: Prepared) -> None:
+    def __init__(self, prepared: Prepared, build_engine: EngineBuilder = build_engine) -> None:
         self._prepared = prepared
+        self._build_engine = build_engine
         self._options = prepared.options
         self._counts = Counts()
         self._attempt = 1
@@ -163,6 +169,7 @@ class _Run:
             control=control,
             attempt=self._attempt,
             keep_types={field.name: field.type for field in prepared.manifest.summary.kept},
+            build_engine=self._build_engine,
         )
         with ProgressDisplay(todo) as display:
             try:

@@ -14,6 +14,7 @@ import numpy as np
 
 from pipeline.clips import Clip
 from pipeline.decode.settings import DecodeSettings
+from pipeline.models import EngineBuilder, build_engine
 from pipeline.options import SegmentOptions
 from pipeline.parts import PartWriter
 from pipeline.placement import Placement
@@ -33,6 +34,7 @@ class RunPlan:
         control: handle of the run's `ControlRoom`.
         attempt: which try at its clips this run is: one more than that of the rows it forgot.
         keep_types: Arrow types of the manifest columns kept, by name.
+        build_engine: makes an actor's engine of model, placement and precision.
     """
 
     options: SegmentOptions
@@ -44,6 +46,7 @@ class RunPlan:
     control: Any
     attempt: int
     keep_types: dict[str, Any]
+    build_engine: EngineBuilder = build_engine
 
 
 class Segmenter:
@@ -55,12 +58,12 @@ class Segmenter:
     def __init__(self, plan: RunPlan) -> None:
         import ray
 
-        from pipeline.models import Geometry, build_engine, resolve_precision
+        from pipeline.models import Geometry, resolve_precision
 
         self._plan = plan
         self._model = ray.get(plan.model)
         self._precision = resolve_precision(plan.options.precision, plan.placement)
-        self._engine = build_engine(self._model, plan.placement, self._precision)
+        self._engine = plan.build_engine(self._model, plan.placement, self._precision)
         self._geometry = Geometry(plan.options.rotated_box)
         self._tally = Tally()
         self._stop = threading.Event()

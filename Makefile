@@ -10,6 +10,9 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python3
 VENV ?= .venv
 TORCH ?= torch==2.13.0
 ARGS ?=
+# Judges of the exports, installed without what they require (their needs are in pyproject.toml, extra dev): both ask for
+# opencv-python, which writes over opencv-python-headless and does not load on a machine without a display.
+JUDGES := trackeval vot-toolkit
 
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.setup-complete
@@ -37,6 +40,8 @@ setup:  ## make .venv with everything pinned in constraints.txt
 	@echo "Installing into $(VENV) with $$($(BIN)/python --version) and $(TORCH); the first time takes some minutes."
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --progress-bar off \
 		-c $(VENV)/constraints.txt $(TORCH) -e '.[dev]'
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --progress-bar off \
+		--no-deps -c $(VENV)/constraints.txt $(JUDGES)
 	@touch $(STAMP)
 
 $(STAMP): pyproject.toml constraints.txt

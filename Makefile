@@ -10,9 +10,9 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python3
 VENV ?= .venv
 TORCH ?= torch==2.13.0
 ARGS ?=
-# Judges of the exports, installed without what they require (their needs are in pyproject.toml, extra dev): both ask for
-# opencv-python, which writes over opencv-python-headless and does not load on a machine without a display.
-JUDGES := trackeval vot-toolkit
+# Judges of exports and scores, installed without what they require (their needs are in pyproject.toml, extra dev): they ask
+# for opencv-python, which writes over opencv-python-headless and does not load on a machine without a display.
+JUDGES := trackeval vos-benchmark vot-toolkit
 
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.setup-complete

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ class NullOutput:
 
     score: float
     box: np.ndarray
-    mask_probability: np.ndarray = _NOTHING
+    mask_probability: np.ndarray = field(default_factory=lambda: _NOTHING)
     window: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0)
     threshold: float = 0.5
 

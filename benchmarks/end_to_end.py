@@ -1,0 +1,115 @@
+"""From video files to committed Parquet, beside the published way: one track at a time, float32, full-frame masks.
+
+    python -m benchmarks end-to-end
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+import torch
+import typer
+
+from benchmarks.clips import BenchClip, manifest_row, write_clip
+from benchmarks.hardware import describe
+from benchmarks.networks import random_model
+from benchmarks.peer import OneTrackLoop
+from benchmarks.tables import markdown
+from model.tracker import PRESETS
+from model.weights import save_weights
+
+_SIZES = {"480p": (854, 480), "1080p": (1920, 1080)}
+
+
+@dataclass(frozen=True, slots=True)
+class JobRate:
+    """A job's track-frames a second from its first clip's start to its last commit, and over the whole run."""
+
+    steady: float
+    whole: float
+    busy: float
+    decode_wait: float
+
+
+def job_rate(clips: list[BenchClip], weights: Path, folder: Path, **options: Any) -> JobRate:
+    """Run the real job over clips, each several times under other ids, on the Ray that is running."""
+    from pipeline.options import SegmentOptions
+    from pipeline.run import run
+
+    manifest, output = folder / "manifest.jsonl", folder / "out"
+    manifest.write_text("".join(manifest_row(clip, f"clip-{i}") + "\n" for i, clip in enumerate(clips)))
+    started = time.perf_counter()
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        status = run(SegmentOptions(manifest=str(manifest), output=str(output), weights=str(weights), **options))
+    wall = time.perf_counter() - started
+    if status:
+        raise RuntimeError(f"the job ended with status {status}")
+    masks = ds.dataset(output / "masks").count_rows()
+    table = ds.dataset(output / "clips").to_table(columns=["started_at", "decode_wait_s"])
+    first = pc.min(table["started_at"]).as_py().timestamp()
+    last = max(part.stat().st_mtime for part in (output / "clips").iterdir())
+    report = json.loads(next((output / "_runs").glob("*/report.json")).read_text())["run"]
+    return JobRate(
+        masks / (last - first), masks / wall, float(report.get("device_busy", 0.0)),
+        float(pc.sum(table["decode_wait_s"]).as_py()) / (last - first) / 2,
+    )  # fmt: skip
+
+
+def main(
+    backbones: Annotated[str, typer.Option(help="resnet18, resnet50 or both.")] = "resnet50,resnet18",
+    sizes: Annotated[str, typer.Option(help="480p, 1080p or both.")] = "480p,1080p",
+    objects: Annotated[str, typer.Option(help="Numbers of objects a clip.")] = "1,2,8",
+    track_frames: Annotated[int, typer.Option(help="Of a ResNet-50 job; four times for ResNet-18.")] = 960,
+    peer_frames: Annotated[int, typer.Option(help="Track-frames of the one-track loop.")] = 64,
+    device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
+    decoder: Annotated[str, typer.Option(help="decord or pyav.")] = "decord",
+    threads: Annotated[int, typer.Option(help="CPU threads of the one-track loop.")] = 2,
+) -> None:
+    """End to end: the job against the one-track loop, for clips of 480p and 1080p with 1, 2 and 8 objects."""
+    os.environ.setdefault("RAY_AUTH_MODE", "disabled")
+    import ray
+
+    place = "cuda" if device == "cuda" or (device == "auto" and torch.cuda.is_available()) else "cpu"
+    print(f"{describe(place)}; decoder {decoder}; the loop: fp32 on the CPU with {threads} threads\n")
+    ray.init(log_to_driver=False, include_dashboard=False, configure_logging=False)
+    rows, reference = [], {}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        slow = OneTrackLoop(random_model("resnet50"), PRESETS["vot"], threads)
+        for size in sizes.split(","):
+            for count in map(int, objects.split(",")):
+                width, height = _SIZES[size]
+                length = 120
+                path = folder / f"{size}-{count}.mp4"
+                clip = write_clip(path, width=width, height=height, objects=count, frames=length)
+                reference[size, count] = slow.run(clip.path, clip.boxes, max(3, peer_frames // count)).rate
+                for backbone in backbones.split(","):
+                    weights = folder / f"{backbone}.safetensors"
+                    if not weights.exists():
+                        save_weights(weights, random_model(backbone), metadata={"name": backbone})  # type: ignore[arg-type]
+                    wanted = track_frames * (4 if backbone == "resnet18" else 1)
+                    clips = [clip] * max(4, wanted // (length * count))
+                    here = folder / f"{size}-{count}-{backbone}"
+                    here.mkdir()
+                    rate = job_rate(clips, weights, here, device=place, decoder=decoder, preset="vot")
+                    peer = reference[size, count]
+                    rows.append(
+                        (backbone, size, count, len(clips), f"{rate.steady:.1f}", f"{peer:.1f}",
+                         f"{rate.steady / peer:.1f}", f"{rate.whole:.1f}", f"{rate.busy:.0%}")
+                    )  # fmt: skip
+    ray.shutdown()
+    columns = (
+        "backbone", "frames", "objects", "clips", "job, track-frames/s", "one-track loop, ResNet-50", "ratio",
+        "job with start and end", "engine busy",
+    )  # fmt: skip
+    print(markdown(columns, rows))

@@ -1,1 +1,27 @@
-"""SiamMask and its tracker, in PyTorch."""
+"""SiamMask and its tracker, in PyTorch.
+
+`from model import track_video` tracks objects through one video in this process.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from model.results import FrameResult, ObjectResult, ObjectTrack, collect
+    from model.tracking import track_video
+
+__all__ = ["FrameResult", "ObjectResult", "ObjectTrack", "collect", "track_video"]
+
+
+def __getattr__(name: str) -> Any:
+    # On first use: whoever imports a module of this package for its geometry alone does not pay for PyTorch.
+    if name == "track_video":
+        from model.tracking import track_video
+
+        return track_video
+    if name in __all__:
+        from model import results
+
+        return getattr(results, name)
+    raise AttributeError(f"module 'model' has no attribute {name!r}")

@@ -16,8 +16,10 @@ import typer
 if __name__ == "__main__":  # as a script, the checkout it lies in comes before any installed copy
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from pipeline.options import ActorCount, SegmentOptions, UsageError
+from pipeline.decode.events import DecodeLimits
+from pipeline.options import ActorCount, SegmentOptions, UsageError, parse_labels
 
+DEFAULTS = DecodeLimits()
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
 
@@ -34,6 +36,9 @@ def segment(
         str | None, typer.Option(help="Tracker actors, N or MIN:MAX [one per GPU, or per CPU pair].")
     ] = None,
     gpus_per_actor: Annotated[float, typer.Option(help="GPUs of an actor; 0.25 packs four on one.")] = 1.0,
+    actor_nodes: Annotated[
+        str, typer.Option(help="Ray labels of the nodes that actors are held to.", metavar="KEY=VALUE,...")
+    ] = "",
     max_tracks: Annotated[int | None, typer.Option(help="Tracks that one actor steps together [by device].")] = None,
     clips_per_file: Annotated[int, typer.Option(help="Most clips that share one output file.")] = 32,
     commit_every: Annotated[float, typer.Option(help="Seconds after which finished clips are committed.")] = 300.0,
@@ -48,6 +53,18 @@ def segment(
     ] = 120.0,
     decoder: Annotated[str, typer.Option(help="decord or pyav.")] = "decord",
     max_corrupt: Annotated[float, typer.Option(help="Fraction of undecodable frames above which a clip fails.")] = 0.1,
+    max_frame_pixels: Annotated[
+        int, typer.Option(help="Largest frame, width times height; a larger one fails its clip.")
+    ] = DEFAULTS.max_frame_pixels,
+    max_video_bytes: Annotated[
+        int, typer.Option(help="Largest video file; a larger one fails its clips.")
+    ] = DEFAULTS.max_file_bytes,
+    max_clip_seconds: Annotated[
+        float, typer.Option(help="Longest time for one clip, from fetching its video to its last mask.")
+    ] = DEFAULTS.max_clip_seconds,
+    max_staged_bytes: Annotated[
+        int | None, typer.Option(help="Most bytes of videos kept on a node at a time [no limit].")
+    ] = None,
     keep_columns: Annotated[str, typer.Option(help="Manifest columns to copy into clips.", metavar="A,B,...")] = "",
     max_failed: Annotated[float, typer.Option(help="Stop when more than this fraction of the clips failed.")] = 0.5,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 3 when any clip is failed or partial.")] = False,
@@ -70,6 +87,7 @@ def segment(
             precision=precision,  # type: ignore[arg-type]
             actors=ActorCount.parse(actors) if actors else None,
             gpus_per_actor=gpus_per_actor,
+            actor_nodes=parse_labels(actor_nodes),
             max_tracks=max_tracks,
             clips_per_file=clips_per_file,
             commit_every=commit_every,
@@ -80,6 +98,10 @@ def segment(
             wait_for_lease=wait_for_lease,
             decoder=decoder,  # type: ignore[arg-type]
             max_corrupt=max_corrupt,
+            max_frame_pixels=max_frame_pixels,
+            max_video_bytes=max_video_bytes,
+            max_clip_seconds=max_clip_seconds,
+            max_staged_bytes=max_staged_bytes,
             keep_columns=tuple(name.strip() for name in keep_columns.split(",") if name.strip()),
             max_failed=max_failed,
             strict=strict,

@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from pipeline.decode.events import DecodeLimits
+
 Device = Literal["auto", "cpu", "cuda"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 RotatedBox = Literal["minmax", "mbr", "opt", "ellipse"]
@@ -51,6 +53,7 @@ class SegmentOptions:
     precision: Precision = "auto"
     actors: ActorCount | None = None
     gpus_per_actor: float = 1.0
+    actor_nodes: tuple[tuple[str, str], ...] = ()
     max_tracks: int | None = None
     clips_per_file: int = 32
     commit_every: float = 300.0
@@ -61,6 +64,10 @@ class SegmentOptions:
     wait_for_lease: float = 120.0
     decoder: Decoder = "decord"
     max_corrupt: float = 0.1
+    max_frame_pixels: int = DecodeLimits().max_frame_pixels
+    max_video_bytes: int = DecodeLimits().max_file_bytes
+    max_clip_seconds: float = DecodeLimits().max_clip_seconds
+    max_staged_bytes: int | None = None
     keep_columns: tuple[str, ...] = ()
     max_failed: float = 0.5
     strict: bool = False
@@ -79,8 +86,19 @@ class SegmentOptions:
             _check(value in get_args(allowed), name, value, "one of " + ", ".join(get_args(allowed)))
         for name, count in (("clips-per-file", self.clips_per_file), ("stride", self.stride)):
             _check(count >= 1, name, count, "1 or more")
-        for name, maybe in (("max-tracks", self.max_tracks), ("limit", self.limit)):
+        optional = (
+            ("max-tracks", self.max_tracks),
+            ("limit", self.limit),
+            ("max-staged-bytes", self.max_staged_bytes),
+        )
+        for name, maybe in optional:
             _check(maybe is None or maybe >= 1, name, maybe, "1 or more")
+        for name, most in (
+            ("max-frame-pixels", self.max_frame_pixels),
+            ("max-video-bytes", self.max_video_bytes),
+            ("max-clip-seconds", self.max_clip_seconds),
+        ):
+            _check(most > 0, name, most, "more than 0")
         for name, fraction in (("max-corrupt", self.max_corrupt), ("max-failed", self.max_failed)):
             _check(0 <= fraction <= 1, name, fraction, "a fraction from 0 to 1")
         _check(self.commit_every > 0, "commit-every", self.commit_every, "more than 0 seconds")
@@ -94,9 +112,22 @@ class SegmentOptions:
         """The weights to load: those asked for, else the bundled model."""
         return self.weights or str(BUNDLED_WEIGHTS)
 
+    @property
+    def limits(self) -> DecodeLimits:
+        """What one clip may cost."""
+        return DecodeLimits(self.max_frame_pixels, self.max_video_bytes, self.max_clip_seconds)
+
     def to_dict(self) -> dict[str, Any]:
         """The options as JSON values."""
         return asdict(self)
+
+
+def parse_labels(text: str) -> tuple[tuple[str, str], ...]:
+    """Read Ray node labels, ``KEY=VALUE`` with commas between; UsageError where they are none."""
+    labels = [tuple(part.strip() for part in pair.split("=", 1)) for pair in text.split(",") if pair.strip()]
+    if not all(len(label) == 2 and all(label) for label in labels):
+        raise UsageError(f"--actor-nodes {text}: expected KEY=VALUE, such as ray.io/node-group=gpu")
+    return tuple((key, value) for key, value in labels)
 
 
 def _check(valid: bool, name: str, value: object, expected: str) -> None:

@@ -23,6 +23,7 @@ from pipeline.shard_run import ClipSettings, ShardRun, Stopped
 
 logger = logging.getLogger(__name__)
 REPORT_EVERY_S = 1.0
+HANG_S, LEAST_HANG_S = 120.0, 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,12 @@ class Segmenter:
         self._tally = Tally()
         self._stop = threading.Event()
         self._decode = DecodeSettings(
-            num_cpus=plan.placement.decode_cpus, node_id=ray.get_runtime_context().get_node_id()
+            limits=plan.options.limits,
+            hang_seconds=min(HANG_S, max(LEAST_HANG_S, plan.options.max_clip_seconds)),
+            chunk_bytes=plan.placement.chunk_bytes,
+            max_staged_bytes=plan.options.max_staged_bytes,
+            num_cpus=plan.placement.decode_cpus,
+            node_id=ray.get_runtime_context().get_node_id(),
         )
         self._busy_sent = 0.0
         self._sending = threading.Lock()
@@ -99,6 +105,7 @@ class Segmenter:
                 stride=options.stride,
                 decoder=options.decoder,
                 max_corrupt=options.max_corrupt,
+                max_clip_seconds=options.max_clip_seconds,
                 model=self._model.name,
                 precision=self._precision,
                 commit_every_s=options.commit_every,

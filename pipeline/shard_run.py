@@ -9,7 +9,7 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -21,7 +21,7 @@ from pipeline.decode.settings import DecodeSettings
 from pipeline.frames import stream
 from pipeline.parts import PartWriter
 from pipeline.progress import Tally
-from pipeline.tracking import ClipTracker, PostProcess, TrackError, TrackingEngine
+from pipeline.tracking import ClipTracker, PostProcess, TrackedFrame, TrackError, TrackingEngine
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ class ClipSettings:
     """What every clip of a run shares.
 
     Attributes:
-        stride, decoder, max_corrupt: as the options of the job.
+        stride, decoder, max_corrupt, max_clip_seconds: as the options of the job.
         model, precision, config_hash, run_id, attempt: for the `clips` row.
         commit_every_s: finished clips wait no longer than this for their commit.
         lanes: clips decoded at once.
@@ -40,10 +40,15 @@ class ClipSettings:
     stride: int
     decoder: str
     max_corrupt: float
+    max_clip_seconds: float
     model: str
     precision: str
     commit_every_s: float
     lanes: int
+
+
+class _TimeUp(Exception):
+    """A clip has used up its time; the rows taken so far are right."""
 
 
 class Stopped(Exception):
@@ -71,7 +76,9 @@ class ShardRun:
             Stopped: the run was asked to stop; the clips that had ended are committed.
             StorageError, LeaseLost: a commit failed.
         """
-        lanes = [lane for i in range(self.settings.lanes) if (lane := self.clips[i :: self.settings.lanes])]
+        # Clips of one video come one after the other, so that a lane keeps one video staged at a time.
+        clips = sorted(self.clips, key=lambda clip: clip.video_location)
+        lanes = [lane for i in range(self.settings.lanes) if (lane := clips[i :: self.settings.lanes])]
         committed = 0
         with ThreadPoolExecutor(max(1, len(lanes)), thread_name_prefix="lane") as pool:
             pending: set[Future[None]] = {pool.submit(self._lane, lane) for lane in lanes}
@@ -144,10 +151,12 @@ class _ClipRun:
         self._clip = clip
         self._shard = shard
         self._started = datetime.now(UTC)
+        self._deadline = time.monotonic() + shard.settings.max_clip_seconds
         self._opened: Opened | None = None
         self._tracker: ClipTracker | None = None
         self._frames = 0
         self._corrupt = 0
+        self._rows = 0
 
     def take(self, event: Opened | Chunk | Finished | Failed) -> str:
         """Take one event; "" while the clip goes on, "done" after its last event, "early" where it ends before."""
@@ -156,7 +165,7 @@ class _ClipRun:
                 case Opened():
                     if self._opened is not None:  # the decode worker died, and a new one starts the clip over
                         self._shard.writer.discard_clip(self._clip.clip_id)
-                        self._frames = self._corrupt = 0
+                        self._frames = self._corrupt = self._rows = 0
                     self._opened = event
                     self._tracker = ClipTracker(
                         self._clip, event, self._shard.engine, self._shard.geometry, self._shard.settings.stride
@@ -164,7 +173,7 @@ class _ClipRun:
                 case Chunk():
                     assert self._tracker is not None
                     self._corrupt = event.corrupt_frames
-                    self._add(self._tracker.chunk(event))
+                    self._add(self._in_time(self._tracker.chunk(event)))
                     self._frames += len(event.frame_index)
                     self._shard.tally.add(frames=len(event.frame_index))
                 case Finished():
@@ -175,10 +184,14 @@ class _ClipRun:
                 case Failed():
                     if self._tracker is not None:
                         self._add(self._tracker.abandon())
-                    rows = self._tracker.tracked if self._tracker is not None else 0
-                    status = "partial" if event.keep_rows and rows else "failed"
+                    status = "partial" if event.keep_rows and self._rows else "failed"
                     self._end(status, event, (event.stage, event.error_type, event.message))
                     return "done"
+        except _TimeUp:
+            limit = self._shard.settings.max_clip_seconds
+            message = f"{self._clip.video_location} was not tracked to its end within --max-clip-seconds {limit:g}"
+            self._end("partial" if self._rows else "failed", event, ("track", "Timeout", message))
+            return "early"
         except TrackError as error:
             self._end("failed", event, (error.stage, error.error_type, error.message))
             return "done" if isinstance(event, Finished | Failed) else "early"
@@ -186,10 +199,25 @@ class _ClipRun:
 
     def _add(self, rows: Any) -> None:
         """Spool the rows as they come, a few hundred at a time."""
-        before = self._tracker.tracked if self._tracker else 0
-        self._shard.writer.add_rows(self._clip.clip_id, rows)
-        if self._tracker:
-            self._shard.tally.add(track_frames=self._tracker.tracked - before)
+        before = self._rows
+        try:
+            self._shard.writer.add_rows(self._clip.clip_id, self._counted(rows))
+        finally:
+            self._shard.tally.add(track_frames=self._rows - before)
+
+    def _counted(self, rows: Iterable[TrackedFrame]) -> Iterator[TrackedFrame]:
+        for row in rows:
+            self._rows += 1
+            yield row
+
+    def _in_time(self, rows: Iterable[TrackedFrame]) -> Iterator[TrackedFrame]:
+        """The rows of whole frames until the clip's time is up."""
+        frame = None
+        for row in rows:
+            if row.frame_index != frame and time.monotonic() > self._deadline:
+                raise _TimeUp
+            frame = row.frame_index
+            yield row
 
     def _end(
         self,

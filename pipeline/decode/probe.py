@@ -31,7 +31,6 @@ CONTAINERS = (
     "mjpeg,gif,apng,mxf,yuv4mpegpipe,nut,rm,dv,h263,vc1,wtv,swf,y4m"
 )
 
-
 FALLBACK_RATE = 25  # frames a second of raw video that does not say
 
 
@@ -85,8 +84,8 @@ def open_video(path: str, *, max_pixels: int, threads: int = 1) -> tuple[InputCo
     Only the file protocol and formats that hold their own data are allowed. Raises `av.FFmpegError`, and
     `LookupError` where there is no video stream.
     """
-    options = {"protocol_whitelist": "file", "format_whitelist": CONTAINERS}
-    container = av.open(f"file:{os.path.abspath(path)}", options=options, metadata_errors="replace")
+    # FFmpeg decodes a frame of some formats as it opens them: the largest frame has to be known by then.
+    container = _open(path, max_pixels=str(max_pixels))
     chosen = _choose(container)
     if chosen is None:
         container.close()
@@ -97,6 +96,11 @@ def open_video(path: str, *, max_pixels: int, threads: int = 1) -> tuple[InputCo
         context.thread_type = "AUTO" if threads > 1 else "SLICE"
         context.options = {"max_pixels": str(max_pixels)}
     return container, chosen.index
+
+
+def _open(path: str, **options: str) -> InputContainer:
+    safe = {"protocol_whitelist": "file", "format_whitelist": CONTAINERS}
+    return av.open(f"file:{os.path.abspath(path)}", options={**safe, **options}, metadata_errors="replace")
 
 
 def demux(container: InputContainer, stream: Any) -> Iterator[Packet]:
@@ -150,7 +154,11 @@ def _describe(path: str, location: str, container: InputContainer, number: int, 
     context = stream.codec_context
     if context is None:
         raise VideoError("open", "UnsupportedCodec", f"{location}: FFmpeg has no decoder for its video stream")
-    _check_size(location, context.width, context.height, limits)
+    width, height = context.width, context.height
+    if not width and context.name == "rawvideo":  # FFmpeg forgets the size that it refuses
+        with _open(path) as again:
+            width, height = again.streams.video[0].width, again.streams.video[0].height
+    _check_size(location, width, height, limits)
     stamps: list[int | None] = []
     keys: list[bool] = []
     sizes: list[int] = []

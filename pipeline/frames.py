@@ -19,7 +19,9 @@ from pipeline.decode.lane import lane_events
 from pipeline.decode.settings import DecodeSettings
 
 START_SECONDS = 1800.0
-"""A worker may wait this long for its start: other jobs may hold the cluster's CPUs, which is no clip's fault."""
+"""A worker may wait this long for its start: a machine may be that busy, which is no clip's fault."""
+CLAIM_SECONDS = 300.0
+"""A worker waits this long for CPUs of its own, which other jobs may hold or an autoscaler may fail to bring."""
 
 
 def stream(requests: Sequence[ClipRequest], settings: DecodeSettings | None = None) -> Iterator[Event]:
@@ -66,12 +68,18 @@ def _lanes(requests: Sequence[ClipRequest], settings: DecodeSettings) -> Iterato
                 del event
             if following < len(requests):
                 raise _Lost("WorkerCrashed", "the decode worker stopped early")
+        except _NoRoom:
+            settings = replace(settings, num_cpus=0.0)  # beside the consumer there is always room for no claim
         except _Lost as lost:
             tries += 1
             if tries > settings.crash_retries:
                 message = f"{requests[following].video_location}: {lost}, {tries} time(s)"
                 yield at.failed(following, lost.error_type, message)
                 following, tries = following + 1, 0
+
+
+class _NoRoom(Exception):
+    """The CPUs that the worker claims did not come free."""
 
 
 class _Place:
@@ -105,13 +113,16 @@ def _worker(requests: Sequence[ClipRequest], settings: DecodeSettings, first: in
 
     generator = _task(settings).remote(list(requests), settings, first)
     over = False
-    patience = max(START_SECONDS, settings.hang_seconds)
+    started = False
+    patience = CLAIM_SECONDS if settings.num_cpus else max(START_SECONDS, settings.hang_seconds)
     try:
         while True:
             ready, _ = ray.wait([generator], timeout=patience, fetch_local=False)
+            if not ready and not started and settings.num_cpus:
+                raise _NoRoom
             if not ready:
                 raise _Lost("Timeout", f"the decode worker gave no sign of life for {patience:.0f} s")
-            patience = settings.hang_seconds
+            started, patience = True, settings.hang_seconds
             try:
                 event = ray.get(next(generator))
             except StopIteration:
@@ -137,7 +148,10 @@ def _task(settings: DecodeSettings) -> Any:
     if settings.node_id is not None:
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-        options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(settings.node_id, soft=True)
+        # The consumer's own node first, and another one where that has no CPU left.
+        options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(
+            settings.node_id, soft=True, _spill_on_unavailable=True
+        )
     return _remote_lane().options(**options)
 
 

@@ -1,4 +1,4 @@
-"""Where a run's work goes: how many tracker actors, on which device, with which share of CPUs for decoding.
+"""Where a run's work goes: how many tracker actors, on which nodes and device, with which share of CPUs for decoding.
 
 Claims are sized so that actors and decode tasks always fit together, on a machine of one core too: a claim
 that can never be met would hang the job.
@@ -6,24 +6,23 @@ that can never be met would hang the job.
 
 from __future__ import annotations
 
-import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
+from pipeline.nodes import Cluster, Node, observe_cluster
 from pipeline.options import ActorCount, SegmentOptions, UsageError
 
+__all__ = ["Cluster", "Node", "Placement", "observe_cluster", "place"]
+
 CALLS_PER_ACTOR = 2
+CHUNKS_A_LANE = 4  # one in the making, two ahead, one in use
 _MAX_LANES = 8
 _DEFAULT_TRACKS = {"cpu": 8, "cuda": 64}
-
-
-@dataclass(frozen=True, slots=True)
-class Cluster:
-    """What the cluster has: CPUs and GPUs in all now, and the GPUs its autoscaler could bring it to."""
-
-    cpus: float
-    gpus: float
-    gpus_possible: float = 0.0
+# Parts of a CPU that add up to one, so that the claims fill a node without a remainder.
+_DECODE_CPUS = (1.0, 0.5, 0.25, 0.125)
+_CHUNK_BYTES, _LEAST_CHUNK_BYTES = 32 << 20, 1 << 20
+_CHUNKS_SHARE = 0.6  # of an object store; the rest is for Ray Data's blocks and the weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +38,8 @@ class Placement:
         decode_cpus: what one decode task claims; 0 where claims would not fit.
         threads: threads that one actor's network may use on a CPU.
         max_tracks: tracks that one actor steps together.
+        chunk_bytes: most bytes of frames that a decode task hands over at a time.
+        actor_labels: Ray labels of the nodes that actors are held to.
     """
 
     device: Literal["cpu", "cuda"]
@@ -50,6 +51,8 @@ class Placement:
     decode_cpus: float
     threads: int
     max_tracks: int
+    chunk_bytes: int
+    actor_labels: Mapping[str, str]
 
     @property
     def overlapping_calls(self) -> int:
@@ -63,67 +66,89 @@ def place(options: SegmentOptions, cluster: Cluster) -> Placement:
     Raises:
         UsageError: the cluster can never fit what was asked; the message says what it has.
     """
-    device = _device(options, cluster)
+    if not cluster.cpus and not cluster.growth_unknown:
+        raise UsageError("the cluster has no CPUs for Ray to hand out, and reading the plan takes one: add a worker")
+    labels = dict(options.actor_nodes)
+    hosts = cluster.only(labels)
+    if labels and not hosts.nodes and not cluster.growth_unknown:
+        asked = ",".join(f"{key}={value}" for key, value in labels.items())
+        raise UsageError(f"--actor-nodes {asked}: no node of the cluster has these labels; it has {_known(cluster)}")
+    device = _device(options, hosts)
+    gpus = options.gpus_per_actor if device == "cuda" else 0.0
+    now, fits = _room(hosts, gpus, now=True), _room(hosts, gpus)
     if device == "cuda":
-        fits = _room(max(cluster.gpus, cluster.gpus_possible), options.gpus_per_actor)
-        if fits < 1:
-            raise UsageError(
-                f"--gpus-per-actor {options.gpus_per_actor:g}: the cluster has "
-                f"{max(cluster.gpus, cluster.gpus_possible):g} GPUs and can never fit one actor"
-            )
-        now = max(1, _room(cluster.gpus, options.gpus_per_actor))
-        actors = options.actors or ActorCount(now, max(now, fits))
-        if actors.minimum > fits:
-            raise UsageError(
-                f"--actors {actors.minimum}: the cluster has room for {fits} with {options.gpus_per_actor:g} GPUs each"
-            )
+        actors = _on_gpus(options, hosts, now, fits)
     else:
-        count = max(1, int(cluster.cpus) // 2)
-        actors = options.actors or ActorCount(count, count)
-    cpus_an_actor = cluster.cpus / actors.maximum
-    lanes = max(1, min(_MAX_LANES, int(cpus_an_actor) // CALLS_PER_ACTOR)) if device == "cuda" else 1
-    actor_cpus = 1.0 if cpus_an_actor >= 2 else 0.0
+        actors = options.actors or ActorCount(max(1, now), max(1, now, fits))
+    share = cluster.cpus / actors.maximum
+    actor_cpus = 1.0 if share >= 2 and _room(hosts, gpus, cpus=1.0) >= actors.maximum else 0.0
+    free = cluster.cpus - actors.maximum * actor_cpus - 1  # one is left for Ray Data's own read task
+    calls = actors.maximum * CALLS_PER_ACTOR
+    lanes = max(1, min(_MAX_LANES, int(free / calls))) if device == "cuda" else 1
     return Placement(
         device=device,
         actors=actors,
         actor_cpus=actor_cpus,
-        actor_gpus=options.gpus_per_actor if device == "cuda" else 0.0,
+        actor_gpus=gpus,
         calls=CALLS_PER_ACTOR,
         lanes=lanes,
-        decode_cpus=_decode_cpus(cluster.cpus, actors.maximum, actor_cpus, lanes),
-        threads=max(1, int(cpus_an_actor)),
+        decode_cpus=next((claim for claim in _DECODE_CPUS if calls * lanes * claim <= free), 0.0),
+        threads=max(1, int(min(share, hosts.cpus / actors.maximum))),
         max_tracks=options.max_tracks or _DEFAULT_TRACKS[device],
+        chunk_bytes=_chunk_bytes(hosts, gpus, actors.maximum, CALLS_PER_ACTOR * lanes),
+        actor_labels=labels,
     )
 
 
-def observe_cluster() -> Cluster:
-    """Read what the connected Ray cluster has, and what its autoscaler may add."""
-    import ray
-    from ray._private.state import state
-
-    total = ray.cluster_resources()
-    possible: dict[str, Any] = {}
-    if hasattr(state, "get_max_resources_from_cluster_config"):
-        possible = state.get_max_resources_from_cluster_config() or {}
-    return Cluster(total.get("CPU", 0.0), total.get("GPU", 0.0), float(possible.get("GPU", 0.0)))
-
-
-def _device(options: SegmentOptions, cluster: Cluster) -> Literal["cpu", "cuda"]:
-    has_gpus = max(cluster.gpus, cluster.gpus_possible) > 0
-    if options.device == "cuda" and not has_gpus:
-        raise UsageError("--device cuda: the cluster has no GPUs and no autoscaler that could add one")
+def _device(options: SegmentOptions, hosts: Cluster) -> Literal["cpu", "cuda"]:
+    if options.device == "cuda" and not hosts.gpus and not hosts.growth_unknown:
+        where = " on the nodes of --actor-nodes" if options.actor_nodes else ""
+        raise UsageError(f"--device cuda: the cluster has no GPUs{where} and no autoscaler that could add one")
     if options.device == "auto":
-        return "cuda" if has_gpus else "cpu"
+        return "cuda" if hosts.gpus else "cpu"
     return options.device
 
 
-def _room(gpus: float, each: float) -> int:
-    """How many actors fit on so many GPUs; one that takes a part of a GPU takes it of a single one."""
-    return int(gpus) * int(1 / each + 1e-9) if each < 1 else int(gpus / each)
+def _on_gpus(options: SegmentOptions, hosts: Cluster, now: int, fits: int) -> ActorCount:
+    """The actors on GPUs: those asked for, else one for each room there is, up to what there can be."""
+    each = options.gpus_per_actor
+    if hosts.growth_unknown:
+        return options.actors or ActorCount(max(1, now), max(1, now))
+    if fits < 1:
+        largest = max(node.gpus for node in hosts.nodes)
+        raise UsageError(
+            f"--gpus-per-actor {each:g}: the cluster has {hosts.gpus:g} GPUs, at most {largest:g} on a node, "
+            "and can never fit one actor"
+        )
+    actors = options.actors or ActorCount(max(1, now), max(1, fits))
+    if actors.minimum > fits:
+        raise UsageError(f"--actors {actors.minimum}: the cluster has room for {fits} with {each:g} GPUs each")
+    return actors
 
 
-def _decode_cpus(cpus: float, actors: int, actor_cpus: float, lanes: int) -> float:
-    """The claim of one decode task, with one CPU left for Ray Data's own read task."""
-    free = cpus - actors * actor_cpus - 1
-    share = free / (actors * CALLS_PER_ACTOR * lanes)
-    return 0.0 if share < 0.1 else min(1.0, math.floor(share * 100) / 100)
+def _room(hosts: Cluster, gpus: float, *, cpus: float = 0.0, now: bool = False) -> int:
+    """How many actors the nodes have room for; one without GPUs takes a pair of CPUs."""
+    return sum(_node_room(node, gpus, cpus) * (node.now if now else node.most) for node in hosts.nodes)
+
+
+def _node_room(node: Node, gpus: float, cpus: float = 0.0) -> int:
+    """How many actors fit on a node; one that takes a part of a GPU takes it of a single one."""
+    if not gpus:
+        return int(node.cpus / cpus) if cpus else int(node.cpus) // 2
+    room = int(node.gpus) * int(1 / gpus + 1e-9) if gpus < 1 else int(node.gpus / gpus)
+    return min(room, int(node.cpus / cpus)) if cpus else room
+
+
+def _chunk_bytes(hosts: Cluster, gpus: float, actors: int, lanes: int) -> int:
+    """Chunks of a size that the smallest object store beside an actor holds all those in flight."""
+    chunk = _CHUNK_BYTES
+    for node in hosts.nodes:
+        if node.object_store and (room := min(actors, max(1, _node_room(node, gpus)))):
+            chunk = min(chunk, int(node.object_store * _CHUNKS_SHARE / (room * lanes * CHUNKS_A_LANE)))
+    return max(_LEAST_CHUNK_BYTES, chunk)
+
+
+def _known(cluster: Cluster) -> str:
+    """The labels that the nodes of a cluster have, for a message."""
+    found = sorted({f"{key}={value}" for node in cluster.nodes for key, value in node.labels.items()})
+    return ", ".join(found) or "none"

@@ -4,6 +4,10 @@ A local video is opened where it is. One from object storage is downloaded once 
 the time: a lock on the file, shared while it is used, is also the count of its users, and the last one to leave
 removes it. The kernel gives up the locks of a process that dies, so what a killed worker left is found unlocked and
 removed by the next one.
+
+The videos staged on a machine at a time may be held to a number of bytes: the lock file of each says how many it takes,
+and a download that would exceed them waits for others to leave. Nobody waits who keeps a video staged, so nobody waits
+for ever.
 """
 
 from __future__ import annotations
@@ -13,12 +17,14 @@ import fcntl
 import hashlib
 import os
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from pipeline import storage
 from pipeline.decode.errors import VideoError
 
+ROOM_POLL_S = 0.2
 
 def default_scratch() -> Path:
     """The folder for staged videos where the settings name none: one per user, in the temporary folder."""
@@ -31,6 +37,7 @@ def staged(
     *,
     scratch: str | None = None,
     max_bytes: int | None = None,
+    max_staged_bytes: int | None = None,
     on_bytes: Callable[[int], None] | None = None,
 ) -> Iterator[Path]:
     """A local path of the video, valid inside the `with` block.
@@ -39,7 +46,9 @@ def staged(
         location: absolute local path, `file://` or `s3://` URI.
         scratch: folder for downloads.
         max_bytes: largest file.
-        on_bytes: called with the size of each piece received; may raise to stop the download.
+        max_staged_bytes: largest sum of the files staged in the folder at a time. A caller that holds one while it
+            asks for another can wait for itself.
+        on_bytes: called with the size of each piece received, and with 0 while it waits for room; may raise to stop.
 
     Raises:
         VideoError: stage "fetch": `NotFound`, `FileTooLarge`, `DiskFull` or `FetchError`.
@@ -53,7 +62,13 @@ def staged(
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         sweep(folder)
         path = folder / (hashlib.sha256(at.uri.encode()).hexdigest()[:32] + ".video")
-        lock = _acquire(path, lambda: storage.download(at.uri, path, max_bytes=max_bytes, on_bytes=on_bytes))
+
+        def download(marker: int) -> None:
+            if max_staged_bytes is not None:
+                _reserve(path, marker, at.uri, max_staged_bytes, on_bytes)
+            storage.download(at.uri, path, max_bytes=max_bytes, on_bytes=on_bytes)
+
+        lock = _acquire(path, download)
     except storage.StorageError as error:
         raise VideoError("fetch", _kind(error), str(error)) from None
     except OSError as error:
@@ -83,7 +98,58 @@ def _local(path: Path, max_bytes: int | None) -> Path:
     return path
 
 
-def _acquire(path: Path, download: Callable[[], object]) -> int:
+def staged_bytes(folder: Path) -> int:
+    """Bytes of the videos staged in the folder, those on their way included."""
+    return sum(_reserved(marker) or _size(marker.with_suffix(".video")) for marker in folder.glob("*.lock"))
+
+
+def _reserve(path: Path, lock: int, uri: str, limit: int, on_wait: Callable[[int], None] | None) -> None:
+    """Wait until the file fits beside those staged, and note in its lock file what it takes.
+
+    Raises:
+        VideoError: `FileTooLarge`: it would not fit alone.
+    """
+    need = storage.size(uri)
+    if need > limit:
+        message = f"{storage.redact(uri)} has {need} bytes, --max-staged-bytes allows {limit} on a node"
+        raise VideoError("fetch", "FileTooLarge", message)
+    while True:
+        with _counting(path.parent):
+            if staged_bytes(path.parent) + need <= limit:
+                os.pwrite(lock, str(need).encode(), 0)
+                return
+        if on_wait is not None:
+            on_wait(0)
+        time.sleep(ROOM_POLL_S)
+        sweep(path.parent)
+
+
+@contextlib.contextmanager
+def _counting(folder: Path) -> Iterator[None]:
+    """One at a time counts what is staged in the folder and adds to it."""
+    lock = os.open(folder / ".room", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
+
+
+def _reserved(marker: Path) -> int:
+    try:
+        return int(marker.read_text() or 0)
+    except (FileNotFoundError, ValueError):
+        return 0
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def _acquire(path: Path, download: Callable[[int], object]) -> int:
     """Have the file, downloaded if it is not there, and return a descriptor that holds its lock, shared."""
     marker = path.with_suffix(".lock")
     while True:
@@ -93,7 +159,7 @@ def _acquire(path: Path, download: Callable[[], object]) -> int:
             if _is_current(marker, lock) and not path.exists():
                 fcntl.flock(lock, fcntl.LOCK_EX)
                 if _is_current(marker, lock) and not path.exists():
-                    download()
+                    download(lock)
                 fcntl.flock(lock, fcntl.LOCK_SH)
             # A lock is not changed atomically: in between, another may have removed the file.
             if _is_current(marker, lock) and path.exists():

@@ -63,6 +63,7 @@ class _Videos:
                 location,
                 scratch=self._settings.scratch,
                 max_bytes=limits.max_file_bytes,
+                max_staged_bytes=self._settings.max_staged_bytes,
                 on_bytes=lambda _: clock.check(),
             )
             path = yield from with_beats(manager.__enter__, clock)

@@ -18,6 +18,7 @@ class DecodeSettings:
         hang_seconds: a worker that gives no sign of life for this long is given up (`Timeout`); decord is given up
             for PyAV after a third of it.
         scratch: folder for staged videos; None is a folder of ours in the system's temporary folder.
+        max_staged_bytes: most bytes of staged videos in the folder at a time; None is no limit.
         in_process: decode in the calling process, without Ray.
         num_cpus: CPUs a decode task claims from Ray; 0 lets a machine decode whose CPUs are all claimed.
         node_id: Ray node preferred for the decode task, such as the consumer's own.
@@ -31,6 +32,7 @@ class DecodeSettings:
     threads: int = 1
     hang_seconds: float = 120.0
     scratch: str | None = None
+    max_staged_bytes: int | None = None
     in_process: bool = False
     num_cpus: float = 0.0
     node_id: str | None = None

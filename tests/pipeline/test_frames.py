@@ -7,6 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -175,3 +176,12 @@ def test_lanes_run_at_once_and_cleanly(video: tuple[Path, Plain]) -> None:
     with ThreadPoolExecutor(3) as pool:
         assert list(pool.map(lane, range(3))) == [120] * 3
     assert workers() == []
+
+
+def test_claims_that_are_never_met_are_given_up(video: tuple[Path, Plain], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.frames.CLAIM_SECONDS", 2.0)
+    path, reference = video
+    began = time.monotonic()
+    (clip,) = read_clips([ClipRequest("a", str(path))], replace(SETTINGS, num_cpus=64.0))
+    assert isinstance(clip.end, Finished) and len(clip.frames) == len(reference.frames)
+    assert time.monotonic() - began > 2.0

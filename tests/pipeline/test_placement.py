@@ -2,26 +2,36 @@
 
 import pytest
 
-from pipeline.options import ActorCount, SegmentOptions, UsageError
-from pipeline.placement import Cluster, place
+from pipeline.nodes import Cluster, Node
+from pipeline.options import ActorCount, SegmentOptions, UsageError, parse_labels
+from pipeline.placement import place
 
 
 def _options(**changes: object) -> SegmentOptions:
     return SegmentOptions(manifest="m.jsonl", output="out", **changes)  # type: ignore[arg-type]
 
 
+def _cluster(cpus: float, gpus: float = 0, **more: object) -> Cluster:
+    return Cluster((Node(cpus, gpus, **more),))  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("cpus", [1, 2, 3, 4, 7, 16, 64])
 @pytest.mark.parametrize("gpus", [0, 1, 8])
 @pytest.mark.parametrize("actors", [None, ActorCount(1, 1), ActorCount(2, 4)])
-def test_all_claims_fit_together_at_any_size(cpus: int, gpus: int, actors: ActorCount | None) -> None:
+@pytest.mark.parametrize("cpu_nodes", [0, 1, 3])
+def test_all_claims_fit_together_at_any_size(cpus: int, gpus: int, actors: ActorCount | None, cpu_nodes: int) -> None:
     if gpus and actors and actors.minimum > gpus:
         pytest.skip("refused, as another test shows")
-    placed = place(_options(actors=actors), Cluster(cpus, gpus))
+    nodes = Cluster((Node(0.0), Node(cpus, gpus), Node(cpus, now=cpu_nodes, most=cpu_nodes)))
+    placed = place(_options(actors=actors), nodes)
     tasks = placed.actors.maximum * placed.calls * placed.lanes
     claimed = placed.actors.maximum * placed.actor_cpus + tasks * placed.decode_cpus
-    assert claimed <= cpus
+    assert claimed <= nodes.cpus
     if claimed:
-        assert claimed <= cpus - 1  # one for Ray Data's read task
+        assert claimed <= nodes.cpus - 1  # one for Ray Data's read task
+    if gpus:
+        assert placed.actors.maximum * placed.actor_cpus <= cpus  # on the node that has the GPUs
+    assert placed.decode_cpus in (0.0, 0.125, 0.25, 0.5, 1.0)
     assert placed.lanes >= 1
     assert placed.threads >= 1
 
@@ -31,32 +41,67 @@ def test_all_claims_fit_together_at_any_size(cpus: int, gpus: int, actors: Actor
     [(1, 0, 1, "cpu"), (2, 0, 1, "cpu"), (8, 0, 4, "cpu"), (16, 2, 2, "cuda")],
 )
 def test_one_actor_a_gpu_or_a_cpu_pair(cpus: int, gpus: int, count: int, device: str) -> None:
-    placed = place(_options(), Cluster(cpus, gpus))
+    placed = place(_options(), _cluster(cpus, gpus))
     assert (placed.device, placed.actors) == (device, ActorCount(count, count))
 
 
 def test_several_actors_share_a_gpu() -> None:
-    placed = place(_options(gpus_per_actor=0.25), Cluster(32, 2))
+    placed = place(_options(gpus_per_actor=0.25), _cluster(32, 2))
     assert (placed.actors.maximum, placed.actor_gpus) == (8, 0.25)
-    assert place(_options(gpus_per_actor=0.4), Cluster(32, 2)).actors.maximum == 4  # two on each, never across
+    assert place(_options(gpus_per_actor=0.4), _cluster(32, 2)).actors.maximum == 4  # two on each, never across
 
 
 def test_an_autoscaler_counts_as_what_it_may_add() -> None:
-    placed = place(_options(), Cluster(8, 0, gpus_possible=4))
+    placed = place(_options(), Cluster((Node(0), Node(8, 1, now=0, most=4), Node(16, now=0, most=2))))
     assert (placed.device, placed.actors) == ("cuda", ActorCount(1, 4))
+    # The claims are those of the whole cluster to come: they are what makes the autoscaler add it.
+    assert (placed.actor_cpus, placed.decode_cpus, placed.lanes) == (1.0, 1.0, 7)
+
+
+def test_actors_are_held_to_the_nodes_of_their_labels() -> None:
+    cluster = Cluster((Node(0), Node(4, labels={"ray.io/node-group": "gpu"}), Node(16, labels={"kind": "cpu"})))
+    placed = place(_options(device="cpu", actor_nodes=(("ray.io/node-group", "gpu"),)), cluster)
+    assert placed.actors == ActorCount(2, 2)  # a pair of that node's CPUs each; the other node decodes
+    assert placed.actor_labels == {"ray.io/node-group": "gpu"}
+    assert (placed.threads, placed.decode_cpus) == (2, 1.0)
+
+
+@pytest.mark.parametrize("store", [0, 1 << 28, 1 << 30, 64 << 30])
+@pytest.mark.parametrize(("cpus", "gpus"), [(2, 0), (16, 1), (64, 8)])
+def test_frames_in_flight_fit_the_object_store(store: int, cpus: int, gpus: int) -> None:
+    placed = place(_options(), _cluster(cpus, gpus, object_store=store))
+    in_flight = placed.chunk_bytes * placed.overlapping_calls * placed.lanes * 4
+    assert placed.chunk_bytes == 32 << 20 if store in (0, 64 << 30) else in_flight <= store
 
 
 @pytest.mark.parametrize(
     ("changes", "cluster", "message"),
     [
-        ({"device": "cuda"}, Cluster(8, 0), "no GPUs"),
-        ({"gpus_per_actor": 4.0}, Cluster(8, 2), "never fit one actor"),
-        ({"actors": ActorCount(3, 3)}, Cluster(8, 2), "room for 2"),
+        ({"device": "cuda"}, _cluster(8), "no GPUs and no autoscaler"),
+        ({"gpus_per_actor": 4.0}, _cluster(8, 2), "never fit one actor"),
+        ({"gpus_per_actor": 4.0}, _cluster(8, 2, now=0, most=9), "18 GPUs, at most 2 on a node"),
+        ({"actors": ActorCount(3, 3)}, _cluster(8, 2), "room for 2"),
+        ({"actors": ActorCount(9, 9)}, _cluster(8, 2, now=1, most=4), "room for 8"),
+        ({"actor_nodes": (("pool", "a"),)}, _cluster(8, labels={"pool": "b"}), "pool=a: .* it has pool=b"),
+        ({"device": "cuda", "actor_nodes": (("pool", "b"),)}, _cluster(8, labels={"pool": "b"}), "--actor-nodes"),
+        ({}, _cluster(0), "no CPUs"),
     ],
 )
 def test_what_can_never_fit_is_refused(changes: dict[str, object], cluster: Cluster, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         place(_options(**changes), cluster)
+
+
+def test_what_may_come_unseen_is_not_refused() -> None:
+    growing = Cluster((Node(0),), growth_unknown=True)
+    placed = place(_options(device="cuda", actors=ActorCount(4, 4)), growing)
+    assert (placed.device, placed.actors.maximum) == ("cuda", 4)
+
+
+@pytest.mark.parametrize("text", ["gpu", "=gpu", "pool=", "a=b,c"])
+def test_labels_that_are_none(text: str) -> None:
+    with pytest.raises(UsageError, match="expected KEY=VALUE"):
+        parse_labels(text)
 
 
 @pytest.mark.parametrize("text", ["0", "a", "2:1", "1:2:3", "-1", ""])

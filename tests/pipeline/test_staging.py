@@ -15,7 +15,7 @@ import pytest
 
 from pipeline import storage
 from pipeline.decode import ClipRequest, DecodeLimits, DecodeSettings, Failed, Finished, VideoError
-from pipeline.staging import staged
+from pipeline.staging import staged, staged_bytes
 from tests.conftest import S3Store
 from tests.pipeline.videos import make_video, read_clips
 
@@ -94,6 +94,39 @@ def test_users_that_come_and_go_always_have_a_whole_file(tmp_path: Path, monkeyp
         thread.join()
     assert wrong == []
     assert list(tmp_path.iterdir()) == []
+
+
+def test_videos_staged_at_once_are_held_to_a_number_of_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(storage, "download", Downloads(0.05))
+    monkeypatch.setattr(storage, "size", lambda uri: len(uri))
+    at_once: list[int] = []
+    waits: list[int] = []
+
+    def use(number: int) -> None:
+        uri = f"s3://bucket/{number}.mp4"
+        with staged(uri, scratch=str(tmp_path), max_staged_bytes=2 * len(uri) + 1, on_bytes=waits.append) as path:
+            assert path.read_text() == uri
+            at_once.append(staged_bytes(tmp_path) // len(uri))
+            time.sleep(0.1)
+
+    threads = [threading.Thread(target=use, args=(number,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert len(at_once) == 6 and max(at_once) == 2
+    assert waits, "a sign of life while it waits"
+    assert [path.name for path in tmp_path.iterdir()] == [".room"]
+
+
+def test_a_video_larger_than_all_staged_may_be_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(storage, "size", lambda uri: 11)
+    with (
+        pytest.raises(VideoError, match="11 bytes, --max-staged-bytes allows 10") as caught,
+        staged(URI, scratch=str(tmp_path), max_staged_bytes=10),
+    ):
+        pass
+    assert (caught.value.stage, caught.value.error_type) == ("fetch", "FileTooLarge")
 
 
 def _hold(folder: str, holding: Event) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from fractions import Fraction
 from pathlib import Path
@@ -10,14 +11,18 @@ from typing import Self
 
 import av
 import numpy as np
+from av.video.reformatter import ColorRange, Colorspace
+
+BT709 = 1
+"""FFmpeg's number for the primaries and the transfer of BT.709."""
 
 
 class VideoWriter:
-    """H.264 in MP4: 4:2:0 pixels, the index in front so that a browser can start at once.
+    """H.264 in MP4: 4:2:0 pixels, colours marked as BT.709, the index in front so that a browser can start at once.
 
     Use as a context manager; the file appears when the block ends without an error and has at least one frame.
     Without `pts_s` frames follow each other at the constant rate; with it each frame keeps its distance to the first
-    one, so that gaps stay gaps. An odd width or height loses its last column or row, which 4:2:0 cannot hold.
+    one, so that gaps stay gaps. 4:2:0 holds even sizes only: an odd width or height gets its last column or row twice.
 
     Args:
         path: the file to write; its folder is made.
@@ -25,12 +30,12 @@ class VideoWriter:
         quality: x264's constant rate factor; 18 is visually lossless, 28 small.
     """
 
-    TIME_BASE = Fraction(1, 90_000)
-
     def __init__(self, path: Path, fps: float, *, quality: int = 20) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
-        self.rate = Fraction(fps).limit_denominator(1001 * 1000)
+        self.rate = Fraction(fps).limit_denominator(1001)
+        # Finer than 1/90000 s, and a frame at the constant rate is a whole number of ticks.
+        self.time_base = 1 / (self.rate.numerator * Fraction(math.ceil(90_000 / self.rate.numerator)))
         self.quality = quality
         self.frames = 0
         self._part = path.with_name(f".{path.name}.part")
@@ -45,14 +50,16 @@ class VideoWriter:
             frame: uint8 [H, W, 3], RGB; the size of the first one is the video's.
             pts_s: presentation time in seconds, larger than the one before; given for all frames or for none.
         """
-        height, width = frame.shape[0] // 2 * 2, frame.shape[1] // 2 * 2
+        odd_height, odd_width = frame.shape[0] % 2, frame.shape[1] % 2
+        even = np.pad(frame, ((0, odd_height), (0, odd_width), (0, 0)), "edge") if odd_height or odd_width else frame
         if self._stream is None:
-            self._stream = self._open_stream(width, height)
+            self._stream = self._open_stream(even.shape[1], even.shape[0])
             self._first_s = Fraction(pts_s or 0)
         time_s = Fraction(self.frames) / self.rate if pts_s is None else Fraction(pts_s) - self._first_s
-        picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame[:height, :width]), format="rgb24")
-        picture.pts = round(time_s / self.TIME_BASE)
-        picture.time_base = self.TIME_BASE
+        colours = av.VideoFrame.from_ndarray(np.ascontiguousarray(even), format="rgb24")
+        picture = colours.reformat(format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG)
+        picture.pts = round(time_s / self.time_base)
+        picture.time_base = self.time_base
         self._container.mux(self._stream.encode(picture))
         self.frames += 1
 
@@ -61,7 +68,10 @@ class VideoWriter:
         options = {"crf": str(self.quality), "preset": "veryfast", "threads": "1"}
         stream = self._container.add_stream("libx264", rate=self.rate, options=options)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-        stream.time_base = stream.codec_context.time_base = self.TIME_BASE
+        stream.time_base = stream.codec_context.time_base = self.time_base
+        # Unmarked, players guess by the picture's size, and small and large ones differ in tint.
+        stream.codec_context.colorspace, stream.codec_context.color_range = Colorspace.ITU709, ColorRange.MPEG
+        stream.codec_context.color_primaries = stream.codec_context.color_trc = BT709
         return stream
 
     def __enter__(self) -> Self:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given
@@ -67,9 +68,46 @@ def test_wrong_video_is_named() -> None:
         draw_objects(np.zeros((20, 24, 3), np.uint8), [item], {"fish": PALETTE[0]})
 
 
-def test_first_seven_objects_differ() -> None:
-    assert len({colour_of(i) for i in range(7)}) == 7
-    assert colour_of(7) == colour_of(0)
+# How colours look without one kind of cone, in linear RGB (Machado, Oliveira and Fernandes 2009, severity 1).
+SIGHT = {
+    "three kinds of cones": np.eye(3),
+    "no red cones": np.array(
+        [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]]
+    ),
+    "no green cones": np.array(
+        [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]]
+    ),
+    "no blue cones": np.array(
+        [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]]
+    ),
+}
+
+
+def lab(colours: np.ndarray, sight: np.ndarray) -> np.ndarray:
+    """CIELAB of sRGB colours, [n, 3], as they are seen."""
+    share = colours / 255
+    linear = np.where(share <= 0.04045, share / 12.92, ((share + 0.055) / 1.055) ** 2.4)
+    seen = np.clip(linear @ sight.T, 0, 1).astype(np.float32)
+    encoded = np.where(seen <= 0.0031308, seen * 12.92, 1.055 * seen ** (1 / 2.4) - 0.055).astype(np.float32)
+    return cv2.cvtColor(encoded[None], cv2.COLOR_RGB2Lab)[0]
+
+
+@pytest.mark.parametrize("sight", SIGHT)
+def test_sixteen_objects_are_told_apart_by_all_eyes(sight: str) -> None:
+    colours = lab(np.array([colour_of(i) for i in range(16)], float), SIGHT[sight])
+    distance = np.linalg.norm(colours[:, None] - colours[None], axis=2) + np.eye(16) * 100
+    assert distance.min() > 15, np.unravel_index(distance.argmin(), distance.shape)
+    assert colour_of(16) == colour_of(0)
+
+
+@pytest.mark.parametrize("position", range(16))
+def test_labels_can_be_read_on_every_colour(position: int) -> None:
+    style = OverlayStyle(opacity=0, contour=False, box=False, label=True)
+    item = tracked(np.zeros((120, 160), bool), corners=(80.0, 60.0) * 4)
+    drawn = draw_objects(np.zeros((120, 160, 3), np.uint8), [item], {"0": colour_of(position)}, style)
+    plate = drawn[drawn.any(axis=2)].astype(float)
+    lightness = lab(plate, np.eye(3))[:, 0]
+    assert lightness.max() - lightness.min() > 35
 
 
 @given(st.integers(1, 3))

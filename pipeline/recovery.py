@@ -9,22 +9,24 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import groupby, islice
+from itertools import islice
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline import storage
+from pipeline.manifest.ids import DIGEST_BYTES, ClipHashes, digest
 from pipeline.part_names import CLIPS_FOLDER, MASKS_FOLDER, ClipsPart, is_masks_part
-from pipeline.tables import CLIPS
+from pipeline.tables import CLIPS, STATUSES
 
 log = logging.getLogger(__name__)
 
 _READERS = 16
+_MOST_DOUBLED = 1_000_000
 _IN_MEMORY_BYTES = 16 << 20
 
 
@@ -116,7 +118,7 @@ def remove_orphans(output: str, *, until: float = math.inf) -> Removed:
     """Removes what no commit stands behind: masks parts that no clips part names, and unfinished files.
 
     Two things that only a run cut off at a bad moment can leave are mended too: a clips part whose masks part
-    is gone, and one that repeats a clip of another part of its shard. They are deleted; their clips are missing.
+    is gone, and one that repeats a clip of another part. They are deleted; clips that no other part has are missing.
 
     Args:
         output: URI of the output folder.
@@ -130,27 +132,56 @@ def remove_orphans(output: str, *, until: float = math.inf) -> Removed:
         for entry in storage.list_files(output, f"{MASKS_FOLDER}/")
         if is_masks_part(name := storage.name(entry.uri))
     }
-    named: set[str] = set()
+    named: Counter[str] = Counter()
+    clips = ClipHashes()
     broken: list[str] = []
-    tables = _tables(output, _parts(output), ["clip_id", "masks_part"])
-    for _, group in groupby(tables, key=lambda found: found[0].shard):
-        clips: set[str] = set()
-        for part, table in group:
-            if time.monotonic() >= until:
-                return Removed(0, 0, unfinished)
-            ids = set(table["clip_id"].to_pylist())
-            names = set(table["masks_part"].to_pylist()) - {None}
-            absent = [name for name in names - masks if not storage.exists(_masks_uri(output, name))]
-            if absent or ids & clips:
-                log.warning("removing %s: %s", part.name, f"{absent} are gone" if absent else "clips twice")
-                broken.append(part.name)
-            else:
-                named |= names
-                clips |= ids
+    for part, table in _tables(output, _parts(output), ["clip_id", "masks_part"]):
+        if time.monotonic() >= until:
+            return Removed(0, 0, unfinished)
+        names = set(table["masks_part"].to_pylist()) - {None}
+        absent = [name for name in names - masks if not storage.exists(_masks_uri(output, name))]
+        if absent:
+            log.warning("removing %s: %s are gone", part.name, absent)
+            broken.append(part.name)
+        else:
+            named.update(names)
+            clips.add(_ids(table))
+    if clips.duplicates(1):
+        repeated = _repeated(output, clips.duplicates(_MOST_DOUBLED), set(broken))
+        broken += repeated
+        named -= Counter(name for names in repeated.values() for name in names)
     # In this order: a clips part never outlives its masks part by a cut in between.
     clips_gone = _delete((storage.join(output, CLIPS_FOLDER, name) for name in broken), until)
-    masks_gone = _delete((_masks_uri(output, name) for name in masks - named), until)
+    masks_gone = _delete((_masks_uri(output, name) for name in masks - named.keys()), until)
     return Removed(masks_gone, clips_gone, unfinished)
+
+
+def _repeated(output: str, doubled: set[bytes], broken: Collection[str]) -> dict[str, set[str]]:
+    """Clips parts to give up so that no clip has two rows, with the masks parts that they name.
+
+    Two attempts at a clip may have committed it under two shards' names: a shard whose actor was cut off, and the clip
+    alone. Of two parts the one with fewer clips goes, so that the fewest clips, most often none, are missing then.
+    """
+    found = []
+    for part, table in _tables(output, _parts(output), ["clip_id", "masks_part"]):
+        ids = _ids(table)
+        ours = {one for i in range(0, len(ids), DIGEST_BYTES) if (one := ids[i : i + 10]) in doubled}
+        if ours and part.name not in broken:
+            masks = set(table["masks_part"].to_pylist()) - {None}
+            found.append((-len(table), STATUSES.index(part.status), part.name, ours, masks))
+    kept: set[bytes] = set()
+    gone: dict[str, set[str]] = {}
+    for *_, name, ours, masks in sorted(found, key=lambda one: one[:3]):
+        if ours & kept:
+            log.warning("removing %s: another part has a clip of it", name)
+            gone[name] = masks
+        else:
+            kept |= ours
+    return gone
+
+
+def _ids(table: pa.Table) -> bytes:
+    return b"".join(digest(clip_id, "0" * 12) for clip_id in table["clip_id"].to_pylist())
 
 
 def _delete(uris: Iterable[str], until: float) -> int:

@@ -22,16 +22,18 @@ from pipeline.storage.access import (
     read_versioned,
     replace,
     reporting,
+    require_reachable,
     size,
     upload_file,
     write_bytes,
 )
 from pipeline.storage.errors import AccessDenied, NoSpace, NotFound, StorageError, TooLarge, Unavailable
-from pipeline.storage.settings import QUICK, Settings
+from pipeline.storage.settings import CHECKING, QUICK, Settings
 from pipeline.storage.store import Entry, Versioned
 from pipeline.storage.uris import Location, is_absolute, join, name, parent, parse, redact, resolve
 
 __all__ = [
+    "CHECKING",
     "QUICK",
     "AccessDenied",
     "Entry",
@@ -65,6 +67,7 @@ __all__ = [
     "redact",
     "replace",
     "reporting",
+    "require_reachable",
     "resolve",
     "size",
     "upload_file",

@@ -14,10 +14,10 @@ from pathlib import Path
 
 from pyarrow import fs
 
-from pipeline.storage.errors import TRANSLATED, NotFound, translate
+from pipeline.storage.errors import TRANSLATED, NotFound, StorageError, Unavailable, translate
 from pipeline.storage.local import TEMPORARY_SUFFIX, LocalStore
 from pipeline.storage.s3 import S3Store
-from pipeline.storage.settings import Settings
+from pipeline.storage.settings import CHECKING, QUICK, Settings
 from pipeline.storage.store import Entry, OnBytes, Store, Versioned
 from pipeline.storage.uris import Location, join, parse
 
@@ -207,6 +207,11 @@ def check_writable(folder: str, settings: Settings | None = None) -> Probe:
     uri = join(folder, f"_probe-{uuid.uuid4().hex}")
     try:
         first = create(uri, b"1", settings)
+    except Unavailable:  # it may have arrived nevertheless; a store that is out of reach is not waited for twice
+        with contextlib.suppress(StorageError):
+            delete_many([uri], QUICK)
+        raise
+    try:
         again = create(uri, b"2", settings)
         wrong = replace(uri, b"3", "0" * 32, settings)
         right = replace(uri, b"4", read_versioned(uri, settings).version, settings)
@@ -216,6 +221,19 @@ def check_writable(folder: str, settings: Settings | None = None) -> Probe:
     return Probe(
         conditional=first is not None and again is None and wrong is None and right is not None and read_back == b"4"
     )
+
+
+def require_reachable(uri: str) -> None:
+    """Raises Unavailable, in less than half a minute, where the store of a URI does not answer.
+
+    Whatever else the store says of the URI is for those who read it to find out.
+    """
+    try:
+        entry(uri, CHECKING)
+    except Unavailable:
+        raise
+    except StorageError:
+        return
 
 
 def _store(uri: str, settings: Settings | None) -> tuple[Store, Location]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,11 +13,13 @@ from typing import Any, BinaryIO
 from boto3.s3.transfer import TransferConfig
 from pyarrow import fs
 
-from pipeline.storage.errors import Conflict, NotFound, StorageError, TooLarge, Unavailable, Unconditional
+from pipeline.storage.errors import AccessDenied, Conflict, NotFound, StorageError, TooLarge, Unavailable, Unconditional
 from pipeline.storage.retry import retrying
 from pipeline.storage.settings import Settings, arrow_s3, s3_client
 from pipeline.storage.store import Entry, OnBytes, Versioned
 from pipeline.storage.uris import Location
+
+log = logging.getLogger(__name__)
 
 _CHUNK = 1 << 20
 _TRANSFER = TransferConfig(multipart_threshold=16 << 20, multipart_chunksize=16 << 20, max_concurrency=4)
@@ -139,6 +142,10 @@ class S3Store:
                 folder, "list the uploads", lambda: [one for page in pages for one in page.get("Uploads", ())]
             )
         except Unconditional:
+            return 0
+        except AccessDenied:
+            # Not every role may list uploads. What is left of them is no object and in nobody's way.
+            log.warning("the store does not let this identity list uploads below %s; they are left", folder.uri)
             return 0
         stale = [one for one in found if one["Key"].startswith(prefix)]
         for one in stale:

@@ -63,6 +63,9 @@ class Settings:
 QUICK = Settings(retry_s=0.0, connect_timeout_s=2.0, read_timeout_s=4.0)
 """For a heartbeat, which would rather miss a beat than be late."""
 
+CHECKING = Settings(retry_s=5.0, connect_timeout_s=3.0, read_timeout_s=5.0)
+"""For checks before the work, which have to say within half a minute that a store does not answer."""
+
 _lock = threading.Lock()
 _clients: dict[tuple[Settings, int], Any] = {}
 

@@ -3,77 +3,17 @@
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import duckdb
-import polars
 import pyarrow as pa
-import pyarrow.parquet as pq
-import pycocotools.mask
 import pytest
 
-from pipeline import lease, recovery, storage, tables
-from pipeline.part_names import masks_part_name
+from pipeline import lease, recovery, storage
 from pipeline.parts import PartWriter
-from tests.conftest import S3Store
+from tests.pipeline.output_parts import check_promise, feed, names, read, writer
 from tests.pipeline.output_rows import clip, track
-
-
-@pytest.fixture(params=["local", "s3"])
-def output(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """An empty output folder of each kind."""
-    if request.param == "local":
-        return str(tmp_path / "run")
-    store: S3Store = request.getfixturevalue("s3_store")
-    return store.uri(f"parts/{tmp_path.name}")
-
-
-@pytest.fixture
-def held(output: str) -> Iterator[lease.Lease]:
-    """The lease of the output, held by run-1."""
-    with lease.acquire(output, "run-1", 0) as one:
-        yield one
-
-
-def writer(output: str, scratch: Path, shard: str = "s", run_id: str = "run-1", **more: Any) -> PartWriter:
-    return PartWriter(output, shard, run_id=run_id, config_hash="c0ffee", scratch=scratch, **more)
-
-
-def feed(into: PartWriter, clip_id: str, status: str = "ok", frames: int = 3, **more: Any) -> None:
-    into.add_rows(clip_id, track("1", frames))
-    into.add_rows(clip_id, track("0", frames))
-    into.finish_clip(clip(clip_id, status, **more), keep_rows=status != "failed")
-
-
-def names(output: str, folder: str) -> list[str]:
-    return sorted(storage.name(entry.uri) for entry in storage.list_files(output, f"{folder}/"))
-
-
-def read(output: str, folder: str) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = []
-    for entry in storage.list_files(output, f"{folder}/"):
-        rows += pq.read_table(pa.BufferReader(storage.read_bytes(entry.uri))).to_pylist()
-    return rows
-
-
-def check_promise(output: str) -> dict[str, str]:
-    """Status by clip, after checking what the specification promises of the two tables."""
-    rows = read(output, "clips")
-    by_clip = {row["clip_id"]: row for row in rows}
-    assert len(by_clip) == len(rows), "a clip has two rows"
-    in_parts: dict[str, set[str]] = {}
-    for entry in storage.list_files(output, "masks/"):
-        table = pq.read_table(pa.BufferReader(storage.read_bytes(entry.uri)))
-        for clip_id in set(table["clip_id"].to_pylist()):
-            in_parts.setdefault(clip_id, set()).add(storage.name(entry.uri))
-    assert {i: {row["masks_part"]} for i, row in by_clip.items() if row["masks_part"]} == in_parts
-    assert {row["masks_part"] is None for row in rows if row["status"] == "failed"} <= {True}
-    return {row["clip_id"]: row["status"] for row in rows}
 
 
 def test_commit(output: str, tmp_path: Path, held: lease.Lease) -> None:
@@ -306,116 +246,6 @@ def test_a_clip_is_finished_once(tmp_path: Path) -> None:
         writer(str(tmp_path), tmp_path, shard="../x")
 
 
-def test_other_tools_read_a_plain_glob(output: str, tmp_path: Path, held: lease.Lease, s3_store: S3Store) -> None:
-    with writer(output, tmp_path) as one:
-        for clip_id, status in (("a", "ok"), ("b", "partial"), ("c", "failed")):
-            feed(one, clip_id, status)
-        one.commit()
-    local = output
-    options: dict[str, Any] = {}
-    if output.startswith("s3://"):
-        local = str(tmp_path / "copy")
-        for folder in ("masks", "clips"):
-            (tmp_path / "copy" / folder).mkdir(parents=True)
-            for entry in storage.list_files(output, f"{folder}/"):
-                storage.download(entry.uri, tmp_path / "copy" / folder / storage.name(entry.uri))
-        options["storage_options"] = {
-            "aws_endpoint_url": s3_store.endpoint,
-            "aws_access_key_id": s3_store.access_key,
-            "aws_secret_access_key": s3_store.secret_key,
-            "aws_region": "us-east-1",
-            "aws_allow_http": "true",
-        }
-    assert polars.read_parquet(f"{output}/masks/*.parquet", **options).shape == (12, 11)
-    assert polars.read_parquet(f"{output}/clips/*.parquet", **options)["status"].sort().to_list() == [
-        "failed",
-        "ok",
-        "partial",
-    ]
-    joined = duckdb.sql(
-        f"SELECT m.clip_id, m.mask, m.corners, m.bbox.w FROM read_parquet('{local}/masks/*.parquet',"
-        f" filename=true) m JOIN '{local}/clips/*.parquet' c ON parse_filename(m.filename) = c.masks_part"
-        " AND m.clip_id = c.clip_id"
-    ).fetchall()
-    assert len(joined) == 12 and len(joined[0][2]) == 8 and joined[0][3] == 20
-    decoded = pycocotools.mask.decode(joined[0][1])
-    assert decoded.shape == (48, 64) and decoded.sum() == 160
-    statuses = duckdb.sql(f"SELECT status FROM '{local}/clips/*.parquet' ORDER BY status").fetchall()
-    assert statuses == [("failed",), ("ok",), ("partial",)]
-
-
-def test_finished_set(output: str, tmp_path: Path, held: lease.Lease) -> None:
-    assert list(recovery.finished(output)) == []
-    assert recovery.kept_columns(output) is None
-    for shard in ("s1", "s2"):
-        with writer(output, tmp_path, shard, keep_types={"label": pa.float64()}) as one:
-            for status in tables.STATUSES:
-                feed(one, f"{shard}-{status}", status)
-            one.commit()
-    found = recovery.finished(output)
-    assert isinstance(found, Iterator)
-    by_clip = {one.clip_id: one for one in found}
-    assert sorted(by_clip) == sorted(f"{s}-{status}" for s in ("s1", "s2") for status in tables.STATUSES)
-    one_clip = by_clip["s2-ok"]
-    assert (one_clip.status, one_clip.clip_hash, one_clip.config_hash) == ("ok", "hash of s2-ok", "c0ffee")
-    assert one_clip.masks_part in names(output, "masks")
-    assert by_clip["s1-failed"].masks_part is None
-    assert recovery.kept_columns(output) == {"label": pa.float64()}
-    frames = [f for batch in recovery.clip_rows(output, ["frames"]) for f in batch.column(0).to_pylist()]
-    assert frames == [3] * 6
-
-
-def test_orphans_are_removed(output: str, tmp_path: Path, held: lease.Lease) -> None:
-    """Killed between the masks part and the clips part, and in the middle of a write."""
-    with writer(output, tmp_path) as one:
-        feed(one, "a")
-        one.commit()
-        feed(one, "b", "failed")
-        one.commit()
-    before = names(output, "masks") + names(output, "clips")
-    data = storage.read_bytes(storage.join(output, "masks", names(output, "masks")[0]))
-    storage.write_bytes(storage.join(output, "masks", masks_part_name("s")), data)
-    storage.write_bytes(storage.join(output, "masks", "notes.txt"), b"somebody's")
-    at = storage.parse(output)
-    if at.is_local:
-        Path(at.key, "masks", ".part-s-0123456789ab.parquet.01ab23cd.tmp").write_bytes(b"half")
-    else:
-        import boto3
-
-        boto3.client("s3").create_multipart_upload(Bucket=at.bucket, Key=f"{at.key}/masks/part-s-0123456789ab.parquet")
-    assert recovery.remove_orphans(output) == recovery.Removed(masks_parts=1, clips_parts=0, unfinished=1)
-    assert recovery.remove_orphans(output) == recovery.Removed(0, 0, 0)
-    assert sorted(names(output, "masks") + names(output, "clips")) == sorted([*before, "notes.txt"])
-    assert lease.held_by(output, "run-1")
-
-
-def test_commits_that_lost_their_masks_or_repeat_a_clip_are_forgotten(
-    output: str, tmp_path: Path, held: lease.Lease
-) -> None:
-    with writer(output, tmp_path) as one:
-        for clip_id in ("a", "b"):
-            feed(one, clip_id)
-            one.commit()
-    victim = next(one for one in recovery.finished(output) if one.clip_id == "a")
-    assert victim.masks_part is not None
-    storage.delete_many([storage.join(output, "masks", victim.masks_part)])
-    copy = storage.read_bytes(storage.join(output, "clips", "part-s-0001.parquet"))
-    storage.write_bytes(storage.join(output, "clips", "part-s-0002-failed.parquet"), copy)
-    assert recovery.remove_orphans(output) == recovery.Removed(0, 2, 0)
-    assert check_promise(output) == {"b": "ok"}
-
-
-def test_cleaning_up_stops_in_time(output: str, tmp_path: Path, held: lease.Lease) -> None:
-    with writer(output, tmp_path) as one:
-        feed(one, "a")
-        one.commit()
-    storage.write_bytes(storage.join(output, "masks", masks_part_name("s")), b"orphan")
-    assert recovery.remove_orphans(output, until=time.monotonic()) == recovery.Removed(0, 0, 0)
-    assert len(names(output, "masks")) == 2
-    assert recovery.remove_orphans(output, until=time.monotonic() + 60).masks_parts == 1
-    assert check_promise(output) == {"a": "ok"}
-
-
 def test_commit_under_way_is_withdrawn_by_the_fence(
     output: str, tmp_path: Path, held: lease.Lease, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -434,35 +264,3 @@ def test_commit_under_way_is_withdrawn_by_the_fence(
         with pytest.raises(lease.LeaseLost):
             one.commit()
     assert names(output, "clips") == names(output, "masks") == []
-
-
-def test_retrying_failed_clips(output: str, tmp_path: Path, held: lease.Lease) -> None:
-    with writer(output, tmp_path) as one:
-        for clip_id, status in (("a", "ok"), ("b", "partial"), ("c", "failed")):
-            feed(one, clip_id, status)
-        one.commit()
-    assert recovery.forget_failed(output, lambda clips: "c" not in dict(clips)) == recovery.Forgotten(1, 1)
-    assert recovery.forget_failed(output, lambda clips: True) == recovery.Forgotten(1, 1)
-    assert recovery.remove_orphans(output).masks_parts == 1
-    assert check_promise(output) == {"a": "ok"}
-    with writer(output, tmp_path, attempt=2) as again:
-        assert again.committed_clips() == {"a"}
-        feed(again, "b")
-        feed(again, "c")
-        assert again.commit() == 2
-    assert check_promise(output) == {"a": "ok", "b": "ok", "c": "ok"}
-
-
-def test_damaged_part_is_named(output: str, held: lease.Lease) -> None:
-    storage.write_bytes(storage.join(output, "clips", "part-s-0000.parquet"), b"PAR1 not really")
-    with pytest.raises(storage.StorageError, match=r"clips/part-s-0000\.parquet"):
-        list(recovery.finished(output))
-
-
-def test_rows_carry_times_in_utc(tmp_path: Path) -> None:
-    output = str(tmp_path / "run")
-    with lease.acquire(output, "run-1", 0), writer(output, tmp_path) as one:
-        feed(one, "a")
-        one.commit()
-    row = read(output, "clips")[0]
-    assert isinstance(row["started_at"], datetime) and str(row["started_at"].tzinfo) == "UTC"

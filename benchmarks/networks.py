@@ -79,7 +79,23 @@ def forward_pass(
         if device != "cpu":
             torch.cuda.synchronize()
 
-    return step, count_flops(step) / batch
+    return step, _flops(model, whole)
+
+
+def _flops(model: SiamMask, whole: bool) -> float:
+    """Floating-point operations a window, counted on the network's own layers."""
+    model = model.eval()
+    with torch.inference_mode():
+        template = model.template(torch.zeros(1, 3, 127, 127))
+    place = torch.zeros(1, dtype=torch.int64)
+
+    def step() -> None:
+        features = model.features(torch.zeros(1, 3, 255, 255))
+        if whole:
+            response = model.respond(template, features)
+            model.refined(features, response.mask, place, place, place)
+
+    return count_flops(step)
 
 
 def _in_thread(function: Callable[[], Forward]) -> Forward:

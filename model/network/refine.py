@@ -6,7 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-RESPONSE_SIZE = 25
+# The first window begins this many cells before the search crop, whatever the crop's size.
+CELLS_OUTSIDE = 4
 MASK_SIZE = 127
 
 
@@ -52,14 +53,13 @@ def feature_windows(features: Tensor, batch: Tensor, row: Tensor, col: Tensor, *
 
     Args:
         features: [B, C, S, S].
-        batch, row, col: [P] int64, the sample and the place in the 25x25 response.
+        batch, row, col: [P] int64, the sample and the place in the response.
         size: side of a window; step: features a response position.
 
     Returns:
         [P, C, size, size].
     """
-    side = (RESPONSE_SIZE - 1) * step + size
-    pad = (side - features.shape[-1]) // 2
+    pad = CELLS_OUTSIDE * step
     padded = F.pad(features, (pad, pad, pad, pad))
     reach = torch.arange(size, device=features.device)
     rows = (row * step)[:, None] + reach

@@ -1,82 +1,112 @@
-"""Command line of training: `python -m model.training prepare` and `python -m model.training train`."""
+"""Command line of training on one machine: convert data sets, prepare a store, train, evaluate, tune, bundle."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import torch
 import typer
 
-from model.losses import LossWeights
-from model.network import SiamMaskConfig
 from model.prepare import resolve_precision
 from model.tracker import load_params, params_from_json
-from model.training.bundle import run_settings, write_bundle
+from model.training import options
+from model.training.bundle import NAME, run_settings, write_bundle
 from model.training.card import render_card
-from model.training.config import HELD_OUT, TrainingConfig
+from model.training.checkpoint import WEIGHTS
+from model.training.config import HELD_OUT
+from model.training.convert import ConvertError
+from model.training.convert.command import app as convert_app
+from model.training.convert.command import progress_bar
 from model.training.evaluate import Result, evaluate, load_clips, table
-from model.training.loop import WEIGHTS, train
-from model.training.pairs import PairRules
-from model.training.sources import all_pictures
+from model.training.loop import train
+from model.training.sources import all_pictures, find_sets
 from model.training.store import write_store
 from model.training.tune import candidates, tune
-from model.weights import load_weights
+from model.training.validate import held_out_sequences, tracking_validation
+from model.weights import WeightsError, load_weights
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__)
 
 
+app.add_typer(convert_app, name="convert")
+
+
 @app.command()
 def prepare(
-    data: Annotated[Path, typer.Option(help="folder with davis/, stills/ and coco128/")],
-    store: Annotated[Path, typer.Option(help="folder for the decoded pictures, about 3.5 GB")],
+    data: Annotated[list[Path], typer.Option(help="folder with training sets in or below it; may be repeated")],
+    store: Annotated[Path, typer.Option(help="folder for the decoded pictures")],
+    split: Annotated[str, typer.Option(help="split to take of sets with sequences")] = "train",
     stride: Annotated[int, typer.Option(help="take every n-th video frame")] = 1,
+    longest_side: Annotated[int, typer.Option(help="reduce larger pictures to this many pixels; 0 keeps them")] = 0,
 ) -> None:
-    """Decode the training sets once into a store."""
-    pictures, objects = write_store(all_pictures(data, stride=stride), store)
-    typer.echo(f"{pictures} pictures with {objects} objects in {store}")
+    """Decode training sets once into a store: 3 bytes a pixel, about 3.5 GB for DAVIS-2016 with 4,000 stills."""
+    with progress_bar() as bar, _told():
+        pictures = all_pictures(find_sets(data), split=split, stride=stride, progress=bar)
+        kept, objects = write_store(pictures, store, longest_side=longest_side)
+    typer.echo(f"{kept} pictures with {objects} objects in {store}")
 
 
 @app.command("train")
 def train_command(
     store: Annotated[Path, typer.Option(help="folder that `prepare` wrote")],
-    out: Annotated[Path, typer.Option(help="folder for checkpoint, weights and log; resumed when it holds one")],
+    out: Annotated[Path, typer.Option(help="folder for checkpoint, weights and record; resumed when it holds a run")],
     backbone: Annotated[Path | None, typer.Option(help="ImageNet weights of ResNet-18 (.npz)")] = None,
     start: Annotated[Path | None, typer.Option(help="a weights file to start from instead")] = None,
     minutes: Annotated[float, typer.Option(help="wall time to train for")] = 90.0,
     steps: Annotated[int, typer.Option(help="steps to train for, instead of a time")] = 0,
-    batch_size: int = 16,
-    learning_rate: float = 1e-3,
-    unfreeze_at: Annotated[float, typer.Option(help="share of the run after which stage 4 trains")] = 0.15,
-    mask_weight: float = 36.0,
-    search_zoom: Annotated[float, typer.Option(help="range of the object's scale in the search window")] = 0.18,
-    variant: Annotated[str, typer.Option(help="three or two branches")] = "three",
-    refine: Annotated[bool, typer.Option(help="train the refinement too")] = True,
-    all_sequences: Annotated[bool, typer.Option(help="hold no sequence out")] = False,
-    seed: int = 1,
-    workers: Annotated[int, typer.Option(help="processes that make batches")] = 1,
+    batch_size: options.BatchSize = 16,
+    learning_rate: options.LearningRate = None,
+    resnet: options.Resnet = 18,
+    variant: options.Variant = "three",
+    refine: options.Refine = True,
+    stage: options.StageName = "joint",
+    schedule: options.ScheduleName = "cosine",
+    unfreeze_at: options.UnfreezeAt = 0.15,
+    unfreeze_more: options.UnfreezeMore = "",
+    mask_weight: options.MaskWeight = 36.0,
+    search_zoom: options.SearchZoom = 0.18,
+    precision: options.PrecisionName = "bf16",
+    held_out: options.HeldOut = None,
+    all_sequences: options.AllSequences = False,
+    seed: options.Seed = 1,
+    workers: options.Loaders = 1,
+    validate_every: options.ValidateEvery = 0,
+    davis: Annotated[list[Path] | None, typer.Option(help="folder whose tables have the held-out sequences")] = None,
+    device: Annotated[str, typer.Option(help="cpu or cuda")] = "cpu",
     threads: Annotated[int, typer.Option(help="threads of the network")] = 2,
-    checkpoint_minutes: float = 5.0,
+    checkpoint_minutes: Annotated[float, typer.Option(help="time between checkpoints")] = 5.0,
 ) -> None:
-    """Train a ResNet-18 SiamMask."""
+    """Train a SiamMask in this process; the same command again resumes."""
     torch.set_num_threads(threads)
-    config = TrainingConfig(
-        network=SiamMaskConfig("resnet18", "two" if variant == "two" else "three", refine),
-        weights=replace(LossWeights(), mask=mask_weight),
-        pairs=PairRules(search_zoom=search_zoom),
-        held_out=() if all_sequences else HELD_OUT,
-        minutes=minutes,
-        steps=steps,
-        batch_size=batch_size,
-        learning_rate=learning_rate,
-        unfreeze_at=unfreeze_at,
-        seed=seed,
-        workers=workers,
-        checkpoint_minutes=checkpoint_minutes,
-    )
-    train(config, store, out, backbone=backbone, start=start, say=typer.echo)
+    config = options.make_config(
+        resnet=resnet, variant=variant, refine=refine, stage=stage, schedule=schedule, minutes=minutes, steps=steps,
+        batch_size=batch_size, learning_rate=learning_rate, unfreeze_at=unfreeze_at, unfreeze_more=unfreeze_more,
+        mask_weight=mask_weight, search_zoom=search_zoom, precision=precision, held_out=held_out,
+        all_sequences=all_sequences, seed=seed, workers=workers, checkpoint_minutes=checkpoint_minutes,
+        validate_steps=validate_every,
+    )  # fmt: skip
+    with _told():
+        validate = None
+        if validate_every:
+            sequences = held_out_sequences(davis or [], config.held_out)
+            validate = tracking_validation(sequences, device=device)
+        train(
+            config, store, out, backbone=backbone, start=start, device=device, validate=validate, say=typer.echo
+        )  # fmt: skip
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Ends with one sentence, which names the fault, where the data or the settings are unusable."""
+    try:
+        yield
+    except (FileNotFoundError, ValueError, WeightsError, ConvertError) as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(2) from error
 
 
 @app.command("evaluate")
@@ -134,6 +164,10 @@ def bundle_command(
     davis: Annotated[Path | None, typer.Option(help="judge the model on its validation sequences, once")] = None,
     tracker: Annotated[Path | None, typer.Option(help="tracker parameters (JSON); else preset davis")] = None,
     card: Annotated[Path | None, typer.Option(help="where the model card goes; needs --davis")] = None,
+    start: Annotated[
+        Path | None, typer.Option(help="the bundled file that the run started from, for the record of how it was made")
+    ] = None,
+    name: Annotated[str, typer.Option(help="name that the file records")] = NAME,
     threads: int = 2,
 ) -> None:
     """Write a shipped weights file from a run, with its scores on the validation sequences; prints their table."""
@@ -147,7 +181,9 @@ def bundle_command(
         figures["davis2016_val_j_mean"] = round(sum(result.j.mean for result in results) / len(results), 4)
         figures["davis2016_val_f_mean"] = round(sum(result.f.mean for result in results) / len(results), 4)
         typer.echo(table(results))
-    write_bundle(run / WEIGHTS, target, tracker=params, training=run_settings(run), figures=figures)
+    write_bundle(
+        run / WEIGHTS, target, tracker=params, training=run_settings(run), figures=figures, name=name, start=start
+    )  # fmt: skip
     if card is not None:
         card.write_text(render_card(load_weights(target).metadata, results, target.stat().st_size))
 

@@ -1,8 +1,12 @@
-"""Batches of pairs with their labels, made in worker processes; batch number i depends on the seed and i alone."""
+"""Batches of pairs with their labels, made in worker processes.
+
+Pair p of batch i depends on the seed, i and p alone, so that several training workers, each with its part of a
+batch, see the pairs that one worker would.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,6 +17,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from model.anchors import anchors as make_anchors
+from model.crop import SEARCH_SIZE
+from model.training.config import TrainingConfig
 from model.training.labels import (
     BASE_MASK_SIZE,
     box_offsets,
@@ -20,9 +26,10 @@ from model.training.labels import (
     label_anchors,
     label_cells,
     mask_windows,
+    score_size,
     shrink_windows,
 )
-from model.training.pairs import Pair, PairRules, PairSampler
+from model.training.pairs import Pair, PairSampler
 from model.training.store import Store
 
 
@@ -31,9 +38,10 @@ class Batch(NamedTuple):
 
     template, search: uint8 [B, 127, 127, 3] and [B, 255, 255, 3], BGR.
     classes: int8 [B, k, 25, 25]: 1 object, 0 background, -1 left out. offsets: float32 [B, 4, k, 25, 25].
-    cells: int64 [P, 3] sample, row, column of positive cells; base: uint8 [P, 63, 63] their masks.
+    cells: int64 [P, 3] sample, row, column of positive cells of pairs with a mask; base: uint8 [P, 63, 63] their masks.
     fine_cells: int64 [R, 3]; fine: uint8 [R, 127, 127].
     group: int64 [B]; pairs of one group may show the same object.
+    With search crops of 143 pixels the grid is 11x11.
     """
 
     template: Tensor
@@ -50,26 +58,29 @@ class Batch(NamedTuple):
 class Labeller:
     """Turns pairs into a batch; `base_cells` and `fine_cells` bound the mask positions of a pair."""
 
-    def __init__(self, variant: str = "three", *, base_cells: int = 4, fine_cells: int = 2) -> None:
+    def __init__(
+        self, variant: str = "three", *, base_cells: int = 4, fine_cells: int = 2, search_size: int = SEARCH_SIZE
+    ) -> None:
         self.variant = variant
         self.base_cells, self.fine_cells = base_cells, fine_cells
-        self._anchors = make_anchors()
+        self._grid = score_size(search_size)
+        self._anchors = make_anchors(self._grid)
 
-    def batch(self, pairs: list[Pair], rng: np.random.Generator) -> Batch:
-        """Label `pairs`."""
+    def batch(self, pairs: Sequence[Pair], rngs: Sequence[np.random.Generator]) -> Batch:
+        """Label `pairs`, each with a generator of its own that chooses which anchors and cells count."""
         classes, offsets = [], []
         cells: list[np.ndarray] = []
         fine_cells: list[np.ndarray] = []
         base, fine = [np.empty((0, BASE_MASK_SIZE, BASE_MASK_SIZE), np.uint8)], [np.empty((0, 127, 127), np.uint8)]
-        for number, pair in enumerate(pairs):
+        for number, (pair, rng) in enumerate(zip(pairs, rngs, strict=True)):
             if self.variant == "two":
-                label = label_cells(pair.box, rng)
+                label = label_cells(pair.box, rng, cells=self._grid)
                 offsets.append(np.zeros((4, *label.shape), np.float32))
             else:
                 label = label_anchors(self._anchors, pair.box, rng)
                 offsets.append(box_offsets(self._anchors, pair.box))
             classes.append(label)
-            chosen = choose_cells(label, self.base_cells, rng)
+            chosen = choose_cells(label, self.base_cells if pair.masked else 0, rng)
             windows = mask_windows(pair.mask, chosen)
             located = np.column_stack([np.full(len(chosen), number), chosen]).astype(np.int64)
             cells.append(located)
@@ -90,21 +101,25 @@ class Labeller:
 
 
 class BatchDataset(Dataset[Batch]):
-    """Batches by number. The store is opened in the process that first asks for one."""
+    """Batches by number. The store is opened in the process that first asks for one.
 
-    def __init__(
-        self,
-        store: Path,
-        *,
-        labeller: Labeller,
-        rules: PairRules,
-        held_out: frozenset[str],
-        batch_size: int,
-        seed: int,
-        length: int,
-    ) -> None:
-        self._store, self._labeller, self._rules, self._held_out = store, labeller, rules, held_out
-        self._batch_size, self._seed, self._length = batch_size, seed, length
+    Args:
+        store: folder of the training store.
+        config: pairs, held-out sequences, batch size, seed, stage and variant count.
+        length: batches in all.
+        part, parts: which part of every batch to make, of how many.
+
+    Raises:
+        ValueError: the batch size cannot be divided by `parts`.
+    """
+
+    def __init__(self, store: Path, config: TrainingConfig, *, length: int, part: int = 0, parts: int = 1) -> None:
+        if config.batch_size % parts:
+            raise ValueError(f"batch size {config.batch_size} cannot be divided among {parts} workers")
+        self._store, self._config, self._length = store, config, length
+        size = config.batch_size // parts
+        self._positions = range(part * size, (part + 1) * size)
+        self._labeller = Labeller(config.network.variant, search_size=config.search_size)
         self._sampler: PairSampler | None = None
 
     def __len__(self) -> int:
@@ -113,19 +128,26 @@ class BatchDataset(Dataset[Batch]):
     def __getitem__(self, index: int) -> Batch:
         if self._sampler is None:
             cv2.setNumThreads(1)
-            self._sampler = PairSampler(Store(self._store), self._rules, self._held_out)
-        rng = np.random.default_rng((self._seed, index))
-        pairs = [self._sampler.draw(rng) for _ in range(self._batch_size)]
-        return self._labeller.batch(pairs, rng)
+            config = self._config
+            self._sampler = PairSampler(
+                Store(self._store),
+                config.pairs,
+                frozenset(config.held_out),
+                search_size=config.search_size,
+                masked_only=config.stage == "refine",
+            )
+        rngs = [np.random.default_rng((self._config.seed, index, position)) for position in self._positions]
+        return self._labeller.batch([self._sampler.draw(rng) for rng in rngs], rngs)
 
 
-def batches(dataset: BatchDataset, *, start: int, workers: int) -> Iterator[Batch]:
-    """Batches from number `start` on, in order, `workers` processes ahead (0: in this process)."""
+def batches(dataset: BatchDataset, *, start: int, workers: int, pin: bool = False) -> Iterator[Batch]:
+    """Batches from number `start` on, in order, `workers` processes ahead (0: in this process); pinned for a GPU."""
     loader: DataLoader[Batch] = DataLoader(
         dataset,
         batch_size=None,
         sampler=range(start, len(dataset)),
         num_workers=workers,
         prefetch_factor=4 if workers else None,
+        pin_memory=pin,
     )
     yield from loader

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from model.tracker import TrackerParams
+from model.training.checkpoint import SETTINGS
+from model.training.config import TrainingConfig
 from model.weights import load_weights, save_weights
 
 NAME = "siammask-r18"
@@ -30,6 +32,7 @@ def write_bundle(
     training: Mapping[str, Any],
     figures: Mapping[str, float],
     name: str = NAME,
+    start: Path | None = None,
 ) -> None:
     """Write the model of `source` to `target` with its record.
 
@@ -37,8 +40,13 @@ def write_bundle(
         tracker: the parameters it is to be used with.
         training: settings of its run.
         figures: what it scores, by name.
+        start: the weights file that its run started from; the runs that this one records come before it.
     """
     loaded = load_weights(source)
+    before: list[dict[str, Any]] = []
+    if start is not None:
+        earlier = load_weights(start).metadata
+        before = [*earlier.get("before", ()), {key: earlier[key] for key in ("training", "steps") if key in earlier}]
     metadata = {
         "name": name,
         "licence": LICENCE,
@@ -46,11 +54,14 @@ def write_bundle(
         "tracker": asdict(tracker),
         "steps": loaded.metadata.get("steps", 0),
         "training": dict(training),
+        "before": before,
         "figures": dict(figures),
     }
     save_weights(target, loaded.model, metadata=metadata)
 
 
 def run_settings(folder: Path) -> dict[str, Any]:
-    """The settings that a training run recorded in its folder."""
-    return json.loads((folder / "config.json").read_text())
+    """The settings that a training run recorded in its folder, and the names of the files it started from."""
+    recorded = json.loads((folder / SETTINGS).read_text())
+    origin = {name: recorded.pop(name, None) for name in ("start", "backbone")}
+    return {**json.loads(TrainingConfig.from_dict(recorded).to_json()), **origin}

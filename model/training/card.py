@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from model.training.bundle import NAME
 from model.training.evaluate import Result, table
 
 _CARD = """# Model card: {name}
 
-SiamMask with three branches (score, box, mask) and refinement on ResNet-18, {megabytes:.1f} MB in float16. It is the
-default of every job; `--weights` takes others. `python -m model.weights inspect FILE` prints what the file says of
-itself.
+SiamMask with {branches} and {refinement} on {backbone}, {megabytes:.1f} MB in
+float16. `python -m model.weights inspect FILE` prints what the file says of itself.{default}
 
 ## Licence
 
@@ -46,27 +46,24 @@ frame scores; perfect boxes, filled, would score a J of 0.45. Tracker parameters
   hard train sequences; the validation sequences were used for the table above and for no choice.
 - Pairs: {video:.0%} two frames of a video up to {gap} frames apart; {paste:.0%} objects cut out and pasted over other
   pictures; the rest one still seen twice. Template shift ±{template_shift:g} px and scale ±{template_zoom:.0%}; search
-  shift ±{search_shift:g} px and scale ±{search_zoom:.0%}; turn up to {angle:g}° and stretch up to {stretch:.0%} for
+  shift ±{search_shift:g} px; turn up to {angle:g}° and stretch up to {stretch:.0%} for
   stills; mirror, colour, blur, grey; other objects pasted beside the tracked one in {distractor:.0%}. Negative pairs:
   each search window also answers the template of another pair of its batch.
 - Labels and losses of the paper; weights: mask {mask_weight:g} (63x63 and refined masks, summed), box {box_weight:g},
-  score {score_weight:g}. Refinement is trained together with the rest.
-- Backbone from ImageNet with batch norm folded in; stem to stage 3 frozen, stage 4 trained from {unfreeze:.0%} of the
-  run on at a tenth of the rate.
-- AdamW, batches of {batch} pairs, highest rate {rate:g}, warm-up and cosine decay over {minutes:g} minutes of wall
-  time; bfloat16; averaged weights. {steps} steps ({pairs} pairs) on two cores of an AMD EPYC (AVX512-BF16) that other
-  work shared.
+  score {score_weight:g}.
+- Backbone from ImageNet; what of it does not train stays as it is, batch norm too.
+{runs}
+- Averaged weights; on two cores of an AMD EPYC (AVX512-BF16) that other work shared.
+
+What each command does is in [training.md](training.md).
 
 ```sh
 python -m model.training prepare --data ../shared/data --store STORE
-python -m model.training train --store STORE --out RUN \\
-    --backbone ../shared/data/weights/resnet18_imagenet_bnfolded.npz \\
-    --minutes {minutes:g} --batch-size {batch} --learning-rate {rate:g} --unfreeze-at {unfreeze:g} \\
-    --mask-weight {mask_weight:g}
-python -m model.training tune --weights RUN/weights.safetensors --davis ../shared/data/davis --out tracker.json \\
+{commands}
+python -m model.training tune --weights {run}/weights.safetensors --davis ../shared/data/davis --out tracker.json \\
     {tuned_on}
-python -m model.training bundle --run RUN --davis ../shared/data/davis --tracker tracker.json \\
-    --target model/bundled/{name}.safetensors --card docs/model-card.md
+python -m model.training bundle --run {run} --davis ../shared/data/davis --tracker tracker.json \\
+    --target model/bundled/{name}.safetensors --card docs/model-card.md{start}
 ```
 """
 
@@ -82,9 +79,14 @@ def render_card(metadata: Mapping[str, Any], results: Sequence[Result], size: in
         size: of the file, bytes.
     """
     training = metadata["training"]
-    pairs, weights = training["pairs"], training["weights"]
+    network, pairs, weights = training["network"], training["pairs"], training["weights"]
+    runs = [*metadata.get("before", ()), {"training": training, "steps": metadata["steps"]}]
     return _CARD.format(
         name=metadata["name"],
+        branches="three branches (score, box, mask)" if network["variant"] == "three" else "two branches (score, mask)",
+        refinement="refinement" if network["refine"] else "no refinement",
+        backbone=_BACKBONES[network["backbone"]],
+        default=_DEFAULT if metadata["name"] == NAME else "",
         megabytes=size / 1e6,
         licence=metadata["licence"],
         count=len(results),
@@ -100,20 +102,74 @@ def render_card(metadata: Mapping[str, Any], results: Sequence[Result], size: in
         template_shift=pairs["template_shift"],
         template_zoom=pairs["template_zoom"],
         search_shift=pairs["search_shift"],
-        search_zoom=pairs["search_zoom"],
         angle=pairs["angle"],
         stretch=pairs["stretch"],
         distractor=pairs["distractor_share"],
         mask_weight=weights["mask"],
         box_weight=weights["box"],
         score_weight=weights["score"],
-        unfreeze=training["unfreeze_at"],
-        batch=training["batch_size"],
-        rate=training["learning_rate"],
-        minutes=training["minutes"],
-        steps=metadata["steps"],
-        pairs=metadata["steps"] * training["batch_size"],
+        runs="\n".join(_told(number, run, len(runs)) for number, run in enumerate(runs)),
+        commands="\n".join(_command(number, run, len(runs)) for number, run in enumerate(runs)),
+        run=_folder(len(runs) - 1, len(runs)),
+        start=f" \\\n    --start {_folder(len(runs) - 2, len(runs))}/weights.safetensors" if len(runs) > 1 else "",
     )
+
+
+def _told(number: int, run: Mapping[str, Any], count: int) -> str:
+    """A run as a line of the card's list."""
+    training, steps = run["training"], run["steps"]
+    length = f"{steps} steps" if training["steps"] else f"{training['minutes']:g} minutes of wall time, {steps} steps"
+    optimiser = "SGD with the published rates" if training.get("schedule") == "published" else "AdamW"
+    head = "- " if count == 1 else f"- Run {number + 1}: "
+    return (
+        f"{head}{optimiser}, batches of {training['batch_size']} pairs, highest rate {training['learning_rate']:g}, "
+        f"warm-up and decay over {length} ({steps * training['batch_size']} pairs);\n"
+        f"  scale ±{training['pairs']['search_zoom']:.0%} in the search window; stage 4 of the backbone trains from "
+        f"{training['unfreeze_at']:.0%} of the run on, at a tenth of the rate; {_PRECISIONS[_precision(training)]}."
+    )
+
+
+def _command(number: int, run: Mapping[str, Any], count: int) -> str:
+    """The command of a run."""
+    training = run["training"]
+    network = training["network"]
+    origin = (
+        f"--start {_folder(number - 1, count)}/weights.safetensors"
+        if number
+        else "--backbone ../shared/data/weights/resnet18_imagenet_bnfolded.npz"
+    )
+    length = f"--steps {training['steps']}" if training["steps"] else f"--minutes {training['minutes']:g}"
+    more = [
+        *(["--resnet 50"] if network["backbone"] == "resnet50" else []),
+        *(["--variant two"] if network["variant"] == "two" else []),
+        *([] if network["refine"] else ["--no-refine"]),
+        *([f"--stage {training['stage']}"] if training.get("stage", "joint") != "joint" else []),
+        *([f"--schedule {training['schedule']}"] if training.get("schedule", "cosine") != "cosine" else []),
+        *([] if training["held_out"] else ["--all-sequences"]),
+        *(["--precision fp32"] if _precision(training) == "fp32" else []),
+    ]
+    lines = [
+        f"python -m model.training train --store STORE --out {_folder(number, count)}",
+        origin,
+        f"{length} --batch-size {training['batch_size']} --learning-rate {training['learning_rate']:g} "
+        f"--unfreeze-at {training['unfreeze_at']:g}",
+        f"--mask-weight {training['weights']['mask']:g} --search-zoom {training['pairs']['search_zoom']:g}",
+        *([" ".join(more)] if more else []),
+    ]
+    return " \\\n    ".join(lines)
+
+
+def _folder(number: int, count: int) -> str:
+    return "RUN" if count == 1 else f"RUN{number + 1}"
+
+
+def _precision(training: Mapping[str, Any]) -> str:
+    return training.get("precision", "bf16")
+
+
+_PRECISIONS = {"bf16": "bfloat16", "fp32": "float32"}
+_BACKBONES = {"resnet18": "ResNet-18", "resnet50": "ResNet-50"}
+_DEFAULT = " It is the default\nof every job; `--weights` takes others."
 
 
 def _compared(results: Sequence[Result]) -> str:

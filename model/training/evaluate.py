@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import torch
 
 from model.engine import Engine, TrackOutput
 from model.masks import paste
@@ -14,7 +16,9 @@ from model.metrics import Statistics, boundary_f, judged_frames, region_j, stati
 from model.network import SiamMask
 from model.prepare import Precision
 from model.tracker import TrackerParams
-from model.training.sources import read_frames, sequence_masks, sequence_rows
+from model.training.sources import sequence_frames, sequence_rows
+from model.training.store import mask_box
+from model.training.tables import Annotations
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,25 +41,40 @@ class Result:
     still_j: float
 
 
-def load_clips(davis: Path, split: str, names: Sequence[str] = ()) -> Iterator[Clip]:
+def load_clips(folder: Path, split: str, names: Sequence[str] = ()) -> Iterator[Clip]:
     """The sequences of a split, all or those named; objects of a frame are taken together.
 
-    Raises ValueError naming a sequence that the split does not have.
+    A clip has the frames that have masks. Where the sequence's row has no init box, it is that of the first of them.
+
+    Raises:
+        ValueError: the split does not have a sequence of that name, or it has fewer than three frames with masks.
     """
-    rows = sequence_rows(davis, split)
+    rows = sequence_rows(folder, split)
     unknown = set(names) - {row["sequence"] for row in rows}
     if unknown:
-        raise ValueError(f"no {split} sequence {', '.join(sorted(unknown))} in {davis}")
-    masks = sequence_masks(davis, split)
+        raise ValueError(f"no {split} sequence {', '.join(sorted(unknown))} in {folder}")
+    rows = [row for row in rows if not names or row["sequence"] in names]
+    annotations = Annotations(folder, split, [row["sequence"] for row in rows])
     for row in rows:
-        if names and row["sequence"] not in names:
-            continue
-        frames = np.stack(list(read_frames(davis / row["video"])))
-        by_frame = masks[row["sequence"]]
-        truth = np.zeros(frames.shape[:3], bool)
-        for index, objects in by_frame.items():
-            truth[index] = np.any(list(objects.values()), axis=0)
-        yield Clip(row["sequence"], frames, truth, (row["x"], row["y"], row["w"], row["h"]))
+        truths: dict[int, np.ndarray] = {}
+        for index, objects in annotations.of(row["sequence"]).items():
+            masks = [mask for mask in (one.mask() for one in objects.values()) if mask is not None]
+            if masks:
+                truths[index] = np.any(masks, axis=0)
+        if len(truths) < 3:
+            raise ValueError(f"{folder}: sequence {row['sequence']} has {len(truths)} frames with masks, not 3")
+        frames = np.stack([pixels for _, pixels in sequence_frames(folder, row, truths)])
+        truth = np.stack([truths[index] for index in sorted(truths)])
+        yield Clip(row["sequence"], frames, truth, _init_box(row, truth[0], folder))
+
+
+def _init_box(row: dict[str, Any], first: np.ndarray, folder: Path) -> tuple[float, float, float, float]:
+    given = [float(row[side]) for side in "xywh" if row.get(side) is not None]
+    box = given if len(given) == 4 else mask_box(first)
+    if box is None:
+        raise ValueError(f"{folder}: sequence {row['sequence']} has no init box and its first mask is empty")
+    x, y, w, h = map(float, box)
+    return x, y, w, h
 
 
 def track(engine: Engine, clip: Clip) -> list[TrackOutput]:
@@ -90,10 +109,15 @@ def judge(clip: Clip, outputs: Sequence[TrackOutput]) -> Result:
 
 
 def evaluate(
-    model: SiamMask, params: TrackerParams, clips: Iterator[Clip] | Sequence[Clip], *, precision: Precision = "bf16"
+    model: SiamMask,
+    params: TrackerParams,
+    clips: Iterator[Clip] | Sequence[Clip],
+    *,
+    precision: Precision = "bf16",
+    device: torch.device | str = "cpu",
 ) -> Iterator[Result]:
-    """Track and judge clip by clip on the CPU."""
-    with Engine(model, params, precision=precision) as engine:
+    """Track and judge clip by clip."""
+    with Engine(model, params, device=device, precision=precision) as engine:
         for clip in clips:
             yield judge(clip, track(engine, clip))
 

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 
 from model.anchors import SCORE_SIZE, STRIDE
-from model.crop import SEARCH_SIZE, TEMPLATE_SIZE
+from model.crop import TEMPLATE_SIZE
 
 BASE_MASK_SIZE = 63
 # The mask window of cell (row, column) starts at ((column - 4) * 8, (row - 4) * 8) of the search window.
 FIRST_WINDOW = -4 * STRIDE
+
+
+def score_size(search_size: int) -> int:
+    """Cells along each side of the score map of a search crop of so many pixels: 25 for 255, 11 for 143."""
+    return (search_size - TEMPLATE_SIZE - 2 * FIRST_WINDOW) // STRIDE + 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,21 +61,23 @@ def label_anchors(
     return classes.reshape(anchors.shape[:-1])
 
 
-def label_cells(box: np.ndarray, rng: np.random.Generator, rules: LabelRules | None = None) -> np.ndarray:
-    """Class of every cell for the two-branch network, which has no anchors: int8 [1, 25, 25].
+def label_cells(
+    box: np.ndarray, rng: np.random.Generator, rules: LabelRules | None = None, cells: int = SCORE_SIZE
+) -> np.ndarray:
+    """Class of every cell for the two-branch network, which has no anchors: int8 [1, cells, cells].
 
     Cells within `positive_radius` pixels of the object's centre are positive, those farther than twice that
     negative (SiamFC); `box` as in `label_anchors`.
     """
     rules = rules or LabelRules()
-    offsets = (np.arange(SCORE_SIZE) - SCORE_SIZE // 2) * STRIDE
+    offsets = (np.arange(cells) - cells // 2) * STRIDE
     distance = np.hypot(offsets[None, :] - box[0], offsets[:, None] - box[1]).reshape(-1)
     positive = _choose(np.flatnonzero(distance <= rules.positive_radius), rules.positives, rng)
     negative = _choose(np.flatnonzero(distance > 2 * rules.positive_radius), rules.total - positive.size, rng)
     classes = np.full(distance.size, -1, np.int8)
     classes[negative] = 0
     classes[positive] = 1
-    return classes.reshape(1, SCORE_SIZE, SCORE_SIZE)
+    return classes.reshape(1, cells, cells)
 
 
 def box_offsets(anchors: np.ndarray, box: np.ndarray) -> np.ndarray:
@@ -91,31 +97,35 @@ def mask_windows(mask: np.ndarray, cells: np.ndarray) -> np.ndarray:
     """The object's mask in the candidate window of each cell.
 
     Args:
-        mask: uint8 [255, 255] of 0 and 1 over the search window; outside it is background.
+        mask: uint8 [S, S] of 0 and 1 over the search window; outside it is background.
         cells: int64 [n, 2] row, column.
 
     Returns:
         uint8 [n, 127, 127].
     """
-    if mask.shape != (SEARCH_SIZE, SEARCH_SIZE):
-        raise ValueError(f"a search mask is {SEARCH_SIZE} pixels square, this one is {list(mask.shape)}")
-    before = -FIRST_WINDOW
-    after = FIRST_WINDOW + (SCORE_SIZE - 1) * STRIDE + TEMPLATE_SIZE - SEARCH_SIZE
-    padded = np.pad(mask, ((before, after), (before, after)))
-    windows = np.empty((len(cells), TEMPLATE_SIZE, TEMPLATE_SIZE), np.uint8)
-    for window, (row, column) in zip(windows, cells, strict=True):
-        top, left = row * STRIDE, column * STRIDE
-        window[:] = padded[top : top + TEMPLATE_SIZE, left : left + TEMPLATE_SIZE]
-    return windows
+    side = len(mask)
+    cells_a_side = score_size(side)
+    if mask.shape != (side, side) or TEMPLATE_SIZE + 2 * FIRST_WINDOW + (cells_a_side - 1) * STRIDE != side:
+        raise ValueError(f"a search mask is 255 or 143 pixels square, this one is {list(mask.shape)}")
+    padded = np.pad(mask, -FIRST_WINDOW)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (TEMPLATE_SIZE, TEMPLATE_SIZE))
+    return windows[cells[:, 0] * STRIDE, cells[:, 1] * STRIDE]
 
 
 def shrink_windows(windows: np.ndarray) -> np.ndarray:
     """Masks uint8 [n, 127, 127] at the base resolution: uint8 [n, 63, 63] of 0 and 1, by majority of area."""
-    small = np.empty((len(windows), BASE_MASK_SIZE, BASE_MASK_SIZE), np.uint8)
-    for out, window in zip(small, windows, strict=True):
-        covered = cv2.resize(window * np.uint8(255), (BASE_MASK_SIZE, BASE_MASK_SIZE), interpolation=cv2.INTER_AREA)
-        out[:] = covered >= 128
-    return small
+    covered = _SHRINK @ windows.astype(np.float32) @ _SHRINK.T
+    return (covered >= 0.5).astype(np.uint8)
+
+
+def _area_weights(source: int, target: int) -> np.ndarray:
+    """Share of each of `source` pixels in each of `target` larger ones, float32 [target, source], rows sum to 1."""
+    edges = np.arange(target + 1) * (source / target)
+    low, high = np.maximum(edges[:-1, None], np.arange(source)), np.minimum(edges[1:, None], np.arange(source) + 1)
+    return (np.clip(high - low, 0, None) * (target / source)).astype(np.float32)
+
+
+_SHRINK = _area_weights(TEMPLATE_SIZE, BASE_MASK_SIZE)
 
 
 def _choose(indices: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:

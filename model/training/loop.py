@@ -1,25 +1,41 @@
-"""The training loop: batches in, a checkpoint and averaged weights out, one CSV line of losses every few steps."""
+"""The training loop: batches in, checkpoints, averaged weights and a record of the losses out."""
 
 from __future__ import annotations
 
-import csv
+import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import torch
+from torch import nn
 
 from model.network import SiamMask
-from model.training.batches import BatchDataset, Labeller, batches
+from model.training.batches import Batch, BatchDataset, batches
+from model.training.checkpoint import (
+    BEST,
+    SETTINGS,
+    WEIGHTS,
+    Progress,
+    load_checkpoint,
+    save_checkpoint,
+    write_weights,
+)
 from model.training.config import TrainingConfig
-from model.training.schedule import AveragedModel, apply_schedule, make_optimizer
-from model.training.step import StepLosses, batch_losses, negative_partners
-from model.weights import load_imagenet_resnet18, load_weights, save_weights
+from model.training.history import History
+from model.training.schedule import AveragedModel, apply_schedule, make_optimizer, trained_groups, training_mode
+from model.training.step import Counts, StepLosses, TrainingStep, batch_counts, negative_partners
+from model.training.workers import Workers
+from model.weights import load_imagenet_resnet18, load_weights
 
-CHECKPOINT, WEIGHTS, LOG = "checkpoint.pt", "weights.safetensors", "losses.csv"
 _LOG_EVERY = 20
-_COLUMNS = ("step", "seconds", "rate", "pairs_per_s", "data_share", *StepLosses._fields)
+
+Validate = Callable[[SiamMask], Mapping[str, float]]
+"""Tracks the held-out sequences with a model: their scores by name, `j` among them; called by every worker."""
+OnCheckpoint = Callable[[Progress, Mapping[str, float]], None]
+"""Called by every worker after the first has written a checkpoint, with the last logged row."""
 
 
 def train(
@@ -29,152 +45,231 @@ def train(
     *,
     backbone: Path | None = None,
     start: Path | None = None,
+    device: str = "cpu",
+    validate: Validate | None = None,
+    on_checkpoint: OnCheckpoint | None = None,
     say: Callable[[str], None] = print,
 ) -> SiamMask:
     """Train, or go on with what `out` holds, and return the averaged model.
 
+    With a process group of torch every worker calls this with the same arguments and its own `device`; the first
+    writes the files.
+
     Args:
         store: folder written by `model.training.store.write_store`.
-        out: folder for checkpoint, weights, log and settings; made where absent.
+        out: folder for checkpoint, weights, record and settings; made where absent.
         backbone: ImageNet weights for a fresh start (`load_imagenet_resnet18`).
-        start: a weights file to start from instead; its network must be that of `config`.
+        start: a weights file to start from instead. Its network must be that of `config`; to train a refinement
+            it may lack one.
+        validate: called every `config.validate_steps` steps and at the end; the weights of the best `j` are kept.
+        on_checkpoint: called after each checkpoint.
         say: receives progress lines.
 
     Raises:
         FileNotFoundError: there is no store.
-        ValueError: `start` holds another network.
+        ValueError: `start` holds another network, `out` holds another run, or the settings do not fit the workers.
         FloatingPointError: the loss is not finite; names the step.
     """
+    workers = Workers.of_group()
+    if workers.count > 1 and not config.steps:
+        raise ValueError("several workers train for a number of steps, not for a time: set steps")
+    length = config.steps or 1_000_000
+    dataset = BatchDataset(store, config, length=length, part=workers.rank, parts=workers.count)
     out.mkdir(parents=True, exist_ok=True)
-    config.write(out / "config.json")
     torch.manual_seed(config.seed)
     model = SiamMask(config.network)
     if start is not None:
-        _start_from(model, start)
+        _start_from(model, start, config)
     elif backbone is not None:
         load_imagenet_resnet18(model, backbone)
-    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    model.train()
-    run = _Run(config, model, out)
-    run.resume()
-    dataset = BatchDataset(
-        store,
-        labeller=Labeller(config.network.variant),
-        rules=config.pairs,
-        held_out=frozenset(config.held_out),
-        batch_size=config.batch_size,
-        seed=config.seed,
-        length=config.steps or 1_000_000,
-    )
-    saved = time.monotonic()
-    for batch in batches(dataset, start=run.step, workers=config.workers):
-        if run.progress() >= 1:
-            break
-        losses = run.learn(batch)
-        if run.step % _LOG_EVERY == 0:
-            say(run.log(losses))
-        if time.monotonic() - saved > config.checkpoint_minutes * 60:
-            run.save()
-            saved = time.monotonic()
-    run.save()
+    model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    with _repeatable(device):
+        run = _Run(config, model, out, workers, validate, on_checkpoint, say)
+        if workers.first:
+            _write_settings(config, out, start=start, backbone=backbone)
+        try:
+            run.learn_all(batches(dataset, start=run.progress.step, workers=config.workers, pin=device != "cpu"))
+        finally:
+            run.close()
     return run.averaged.model
 
 
-def _start_from(model: SiamMask, path: Path) -> None:
+def _start_from(model: SiamMask, path: Path, config: TrainingConfig) -> None:
     loaded = load_weights(path).model
-    if loaded.config != model.config:
+    found, wanted = asdict(loaded.config), asdict(model.config)
+    if config.stage == "refine":
+        found["refine"] = True
+    if found != wanted:
         raise ValueError(
             f"{path}: holds the network {loaded.config.to_json()}, this run trains {model.config.to_json()}"
         )
-    model.load_state_dict(loaded.state_dict())
+    model.load_state_dict({**model.state_dict(), **loaded.state_dict()})
+
+
+def _write_settings(config: TrainingConfig, out: Path, *, start: Path | None, backbone: Path | None) -> None:
+    origin = {"start": start.name if start else None, "backbone": backbone.name if backbone and not start else None}
+    settings = {**json.loads(config.to_json()), **origin}
+    (out / SETTINGS).write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n")
+
+
+@contextmanager
+def _repeatable(device: str) -> Iterator[None]:
+    """On a CPU, have the same steps give the same digits: without this, summing gradients of windows may not."""
+    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    filled = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
+    if device == "cpu":
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+        torch.utils.deterministic.fill_uninitialized_memory = filled  # type: ignore[attr-defined]
 
 
 class _Run:
-    """What changes over a run: step, elapsed time, weights, optimiser."""
+    """What changes over a run: progress, weights, optimiser, record."""
 
-    def __init__(self, config: TrainingConfig, model: SiamMask, out: Path) -> None:
-        self.config, self.model, self.out = config, model, out
+    def __init__(
+        self,
+        config: TrainingConfig,
+        model: SiamMask,
+        out: Path,
+        workers: Workers,
+        validate: Validate | None,
+        on_checkpoint: OnCheckpoint | None,
+        say: Callable[[str], None],
+    ) -> None:
+        self.config, self.model, self.out, self.workers = config, model, out, workers
+        self._validate, self._on_checkpoint, self._say = validate, on_checkpoint, say
         self.optimizer = make_optimizer(model, config)
         self.averaged = AveragedModel(model, config.average)
-        self.step = 0
-        self._before = 0.0
-        self._started = self._mark = time.monotonic()
-        self._waited = 0.0
-        self._ready = self._started
-        self._rate = 0.0
+        self.progress = load_checkpoint(out, config, model, self.averaged, self.optimizer) or Progress()
+        if config.stage != "refine":
+            workers.share_norms(model)
+        training_mode(model, config)
+        self._step = TrainingStep(model, config)
+        self._shared: nn.Module | None = None
+        self._shared_groups = -1
+        self._history = History(out, self.progress.step) if workers.first else None
+        self._before = self.progress.seconds
+        self._started = self._mark = self._ready = self._saved = time.monotonic()
+        self._waited = self._rate = 0.0
+        self._since = self.progress.step
+        self._row: dict[str, float] = {}
 
-    def seconds(self) -> float:
+    def learn_all(self, source: Iterator[Batch]) -> None:
+        """Learn batches to the end of the run, logging, validating and saving on the way."""
+        if self.progress.step and self._share() >= 1:
+            return
+        for batch in source:
+            if self._share() >= 1:
+                break
+            losses = self._learn(batch)
+            step, due = self.progress.step, self.config.validate_steps
+            if step % _LOG_EVERY == 0:
+                self._log(losses)
+            if due and step % due == 0 and self._share() < 1:
+                self._judge()
+            if self._save_due() and self._share() < 1:
+                self._save()
+        if self.config.validate_steps:
+            self._judge()
+        self._save()
+
+    def close(self) -> None:
+        if self._history is not None:
+            self._history.close()
+
+    def _seconds(self) -> float:
         """Wall time spent in all, over every resumption."""
         return self._before + time.monotonic() - self._started
 
-    def progress(self) -> float:
+    def _share(self) -> float:
+        """How much of the run is done, from 0 to 1."""
         if self.config.steps:
-            return self.step / self.config.steps
-        return self.seconds() / (self.config.minutes * 60)
+            return self.progress.step / self.config.steps
+        return self._seconds() / (self.config.minutes * 60)
 
-    def learn(self, batch: Any) -> StepLosses:
+    def _save_due(self) -> bool:
+        if self.config.checkpoint_steps:
+            return self.progress.step % self.config.checkpoint_steps == 0
+        # Clocks of several workers differ, and a checkpoint is taken by all of them together.
+        late = time.monotonic() - self._saved > self.config.checkpoint_minutes * 60
+        return late and self.workers.count == 1
+
+    def _learn(self, batch: Batch) -> StepLosses:
         self._waited += time.monotonic() - self._ready
-        self._rate = apply_schedule(self.optimizer, self.progress(), self.config)
-        generator = torch.Generator().manual_seed(self.config.seed * 1_000_003 + self.step)
-        negatives = negative_partners(batch.group, generator) if self.config.negative_pairs else None
-        losses = batch_losses(self.model, batch, self.config.weights, negatives=negatives)
+        config, step, share = self.config, self.progress.step, self._share()
+        self._rate = apply_schedule(self.optimizer, share, config)
+        groups = trained_groups(share, self.optimizer)
+        if self._shared is None or groups != self._shared_groups:
+            self._shared = None  # the old wrapper's hooks go first
+            self._shared, self._shared_groups = self.workers.share(self._step), groups
+        negatives = None
+        if config.negative_pairs and config.stage != "refine":
+            draw = config.seed * 1_000_003 + step + self.workers.rank * 7_919_000_033
+            generator = torch.Generator().manual_seed(draw)
+            negatives = negative_partners(batch.group, generator)
+        counts = None
+        if self.workers.count > 1:
+            numbers = self.workers.mean(batch_counts(batch, negatives).to(self.model.device))
+            counts = Counts(*torch.where(numbers > 0, numbers, 1.0))
+        losses = self._shared(batch, negatives, counts)
         if not torch.isfinite(losses.total):
-            raise FloatingPointError(f"the loss is {losses.total.item()} at step {self.step}: lower the learning rate")
+            raise FloatingPointError(f"the loss is {losses.total.item()} at step {step}: lower the learning rate")
         self.optimizer.zero_grad(set_to_none=True)
         losses.total.backward()
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.clip_norm)
         self.optimizer.step()
-        self.step += 1
-        self.averaged.update(self.model, self.step)
+        self.progress.step += 1
+        self.averaged.update(self.model, self.progress.step)
         self._ready = time.monotonic()
         return losses
 
-    def log(self, losses: StepLosses) -> str:
-        """Append a line to the CSV and return one to read."""
+    def _log(self, losses: StepLosses) -> None:
+        """Record the losses of this step over all workers, and the speed since the last record."""
+        values = self.workers.mean(torch.stack([value.detach().float() for value in losses]))
         now = time.monotonic()
         span = max(1e-9, now - self._mark)
-        row: dict[str, float] = {
-            "step": self.step,
-            "seconds": round(self.seconds(), 1),
+        self._row = {
+            "step": self.progress.step,
+            "seconds": round(self._seconds(), 1),
             "rate": self._rate,
-            "pairs_per_s": round(_LOG_EVERY * self.config.batch_size / span, 2),
+            "pairs_per_s": round((self.progress.step - self._since) * self.config.batch_size / span, 2),
             "data_share": round(self._waited / span, 3),
-            **{name: round(value.item(), 5) for name, value in losses._asdict().items()},
+            **dict(zip(StepLosses._fields, map(float, values), strict=True)),
         }
-        self._mark, self._waited = now, 0.0
-        path = self.out / LOG
-        fresh = not path.exists()
-        with path.open("a", newline="") as file:
-            writer = csv.DictWriter(file, _COLUMNS)
-            if fresh:
-                writer.writeheader()
-            writer.writerow(row)
-        return " ".join(f"{name}={value:.5g}" for name, value in row.items())
+        self._mark, self._waited, self._since = now, 0.0, self.progress.step
+        if self._history is not None:
+            self._history.losses(self._row)
+            self._say(" ".join(f"{name}={value:.5g}" for name, value in self._row.items()))
 
-    def save(self) -> None:
-        """Write the checkpoint and the averaged weights, each by renaming a whole file."""
-        state = {
-            "model": self.model.state_dict(),
-            "averaged": self.averaged.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "step": self.step,
-            "seconds": self.seconds(),
-        }
-        partial = self.out / (CHECKPOINT + ".partial")
-        torch.save(state, partial)
-        partial.replace(self.out / CHECKPOINT)
-        partial = self.out / ("partial-" + WEIGHTS)
-        save_weights(partial, self.averaged.model, metadata={"steps": self.step})
-        partial.replace(self.out / WEIGHTS)
-
-    def resume(self) -> None:
-        """Take up the checkpoint of `out`, when there is one."""
-        path = self.out / CHECKPOINT
-        if not path.exists():
+    def _judge(self) -> None:
+        """Track the held-out sequences with the averaged weights; keep the best."""
+        if self._validate is None:
             return
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        self.model.load_state_dict(state["model"])
-        self.averaged.model.load_state_dict(state["averaged"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.step, self._before = int(state["step"]), float(state["seconds"])
-        self._started = self._mark = self._ready = time.monotonic()
+        scores = self._validate(self.averaged.model)
+        better = scores["j"] > self.progress.best_j
+        self.progress.best_j = max(scores["j"], self.progress.best_j)
+        if self._history is not None:
+            self._history.validation({"step": self.progress.step, **scores})
+            self._say(f"validation step={self.progress.step} j={scores['j']:.4f}{' (best)' if better else ''}")
+            if better:
+                write_weights(self.out / BEST, self.config, self.averaged, self.progress.step)
+        self._row = {**self._row, "validation_j": scores["j"]}
+        self._mark = self._ready = time.monotonic()
+        self._waited, self._since = 0.0, self.progress.step
+
+    def _save(self) -> None:
+        self.progress.seconds = self._seconds()
+        if self._history is not None:
+            save_checkpoint(self.out, self.config, self.model, self.averaged, self.optimizer, self.progress)
+            self._history.flush()
+        if self._on_checkpoint is not None:
+            self._on_checkpoint(self.progress, {"step": self.progress.step, **self._row})
+        self._mark = self._ready = self._saved = time.monotonic()
+        self._waited, self._since = 0.0, self.progress.step
+
+
+__all__ = ["BEST", "WEIGHTS", "OnCheckpoint", "Progress", "Validate", "train"]

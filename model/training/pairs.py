@@ -1,6 +1,7 @@
 """Training pairs: a template crop, a search crop of the same object, its box and its mask in the search crop.
 
 Three kinds of pairs: two frames of a video; one still seen twice; an object cut out and pasted over other pictures.
+An object of which only the box is known is never cut out, turned or pasted, and its pair has no mask.
 """
 
 from __future__ import annotations
@@ -39,10 +40,11 @@ class PairRules:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """One pair: crops uint8 BGR [127, 127, 3] and [255, 255, 3]; mask uint8 [255, 255] of 0 and 1.
+    """One pair: crops uint8 BGR [127, 127, 3] and [S, S, 3]; mask uint8 [S, S] of 0 and 1; S is 255 or 143.
 
     box: float64 [4], centre x, centre y, width, height, relative to the centre of the search crop.
     group: number of the object's group; crops of one group may show the same object.
+    masked: whether `mask` is the object's; else it is its box.
     """
 
     template: np.ndarray
@@ -50,23 +52,50 @@ class Pair:
     mask: np.ndarray
     box: np.ndarray
     group: int
+    masked: bool = True
 
 
 class PairSampler:
     """Draws pairs from a store; every draw depends on the generator alone.
 
-    Raises ValueError when the tracks left after `held_out` cannot give pairs of the kinds asked for.
+    Args:
+        store: the pictures.
+        rules: how pairs are made.
+        held_out: sequences to leave out, by name; of a group `set/name` either may be given.
+        search_size: side of the search crop: 255, or 143 where only the refinement is trained.
+        masked_only: leave out objects of which only the box is known.
+
+    Raises:
+        ValueError: no object is left to draw from.
     """
 
-    def __init__(self, store: Store, rules: PairRules | None = None, held_out: frozenset[str] = frozenset()) -> None:
+    def __init__(
+        self,
+        store: Store,
+        rules: PairRules | None = None,
+        held_out: frozenset[str] = frozenset(),
+        *,
+        search_size: int = SEARCH_SIZE,
+        masked_only: bool = False,
+    ) -> None:
         self.store = store
         self.rules = rules or PairRules()
-        tracks = [track for track in store.tracks() if track.group not in held_out]
+        self.search_size = search_size
+        tracks = [track for track in store.tracks() if not {track.group, track.group.split("/")[-1]} & held_out]
+        if masked_only:
+            tracks = [track for track in tracks if self._masked(track)]
         self.videos = [track for track in tracks if track.video and len(track.instances) > 1]
         self.stills = [track for track in tracks if not track.video]
+        self._cut_videos = [track for track in self.videos if self._masked(track)]
+        self._cut_stills = [track for track in self.stills if self._masked(track)]
         self._groups = {name: number for number, name in enumerate(sorted({track.group for track in tracks}))}
         if not tracks:
             raise ValueError("the training store has no object left to train on")
+        if not self.videos and not self.stills:
+            raise ValueError("the training store has no still and no object in two frames of a video")
+
+    def _masked(self, track: Track) -> bool:
+        return all(self.store.has_mask(int(instance)) for instance in track.instances)
 
     def draw(self, rng: np.random.Generator) -> Pair:
         """One pair of a random kind."""
@@ -74,7 +103,7 @@ class PairSampler:
             kind = rng.random()
             if self.videos and (kind < self.rules.video_share or not self.stills):
                 pair = self._video_pair(rng)
-            elif kind > 1 - self.rules.paste_share:
+            elif kind > 1 - self.rules.paste_share and (self._cut_videos or self._cut_stills):
                 pair = self._pasted_pair(rng)
             else:
                 pair = self._still_pair(rng)
@@ -95,8 +124,8 @@ class PairSampler:
         return self._pair(rng, track, instance, instance, strength=0.9)
 
     def _pasted_pair(self, rng: np.random.Generator) -> Pair | None:
-        pool = self.videos if self.videos and rng.random() < 0.3 else self.stills
-        pool = pool or self.videos
+        pool = self._cut_videos if self._cut_videos and rng.random() < 0.3 else self._cut_stills
+        pool = pool or self._cut_videos
         track = pool[rng.integers(len(pool))]
         first = int(track.instances[rng.integers(len(track.instances))])
         second = int(track.instances[rng.integers(len(track.instances))])
@@ -112,16 +141,18 @@ class PairSampler:
         strength: float,
         pasted: bool = False,
     ) -> Pair | None:
-        rules = self.rules
+        rules, size = self.rules, self.search_size
         still = first == second
+        masked = self.store.has_mask(second)
         flip = bool(rng.random() < 0.5)
         view = self._view(rng, rules.template_shift, rules.template_zoom, 0.0, flip)
         template = self._object_crop(rng, first, TEMPLATE_SIZE, view, still=still, pasted=pasted and rng.random() < 0.6)
-        view = self._view(rng, rules.search_shift, rules.search_zoom, 1.0 if still else 0.4, flip)
-        matrix = crop_matrix(self.store.box(second), SEARCH_SIZE, view)
-        search = self._object_crop(rng, second, SEARCH_SIZE, view, still=still, pasted=pasted)
-        wide = warp_mask(self.store.mask(second), self.store.box(second), matrix, SEARCH_SIZE, _MARGIN)
-        edges = slice(_MARGIN, _MARGIN + SEARCH_SIZE)
+        turn = (1.0 if still else 0.4) if masked else 0.0  # a turned box says little of the object's own
+        view = self._view(rng, rules.search_shift, rules.search_zoom, turn, flip)
+        matrix = crop_matrix(self.store.box(second), size, view)
+        search = self._object_crop(rng, second, size, view, still=still, pasted=pasted)
+        wide = warp_mask(self.store.mask(second), self.store.box(second), matrix, size, _MARGIN)
+        edges = slice(_MARGIN, _MARGIN + size)
         inside = wide[edges, edges]
         whole = np.count_nonzero(wide >= 128)
         if whole == 0 or np.count_nonzero(inside >= 128) < rules.least_visible * whole:
@@ -131,7 +162,7 @@ class PairSampler:
             search, inside = self._with_distractor(rng, search, inside, track, box)
         template, search = self._dress(rng, template, search, strength)
         mask = (inside >= 128).astype(np.uint8)
-        return Pair(template, search, mask, box, self._groups[track.group])
+        return Pair(template, search, mask, box, self._groups[track.group], masked)
 
     def _view(self, rng: np.random.Generator, shift: float, zoom: float, turn: float, flip: bool) -> View:
         shift_x, shift_y = rng.uniform(-shift, shift, 2)
@@ -152,7 +183,7 @@ class PairSampler:
         picture = store.picture_of(instance)
         if not pasted:
             # A still rarely fills its search window; a flat surround would give the object's place away.
-            fill = size == SEARCH_SIZE and still and rng.random() < self.rules.fill_share
+            fill = size == self.search_size and still and rng.random() < self.rules.fill_share
             under = self._background(rng, size) if fill else None
             return warp_picture(store.picture(picture), matrix, size, store.mean(picture), under)
         sprite = warp_picture(store.picture(picture), matrix, size, None)
@@ -175,7 +206,10 @@ class PairSampler:
         self, rng: np.random.Generator, search: np.ndarray, inside: np.ndarray, track: Track, box: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """Paste another object beside the tracked one; the little it covers leaves the mask."""
-        pool = self.videos if self.videos and (rng.random() < 0.3 or not self.stills) else self.stills
+        use_videos = self._cut_videos and (rng.random() < 0.3 or not self._cut_stills)
+        pool = self._cut_videos if use_videos else self._cut_stills
+        if not pool:
+            return search, inside
         other = pool[rng.integers(len(pool))]
         if other.group == track.group:
             return search, inside
@@ -184,12 +218,13 @@ class PairSampler:
         away = np.array([view.shift_x, view.shift_y]) - box[:2]
         if np.hypot(*away) < 50:
             return search, inside
-        matrix = crop_matrix(self.store.box(instance), SEARCH_SIZE, view)
-        coverage = warp_mask(self.store.mask(instance), self.store.box(instance), matrix, SEARCH_SIZE)
+        size = self.search_size
+        matrix = crop_matrix(self.store.box(instance), size, view)
+        coverage = warp_mask(self.store.mask(instance), self.store.box(instance), matrix, size)
         hidden = np.count_nonzero((coverage >= 128) & (inside >= 128))
         if hidden > 0.2 * np.count_nonzero(inside >= 128):
             return search, inside
-        sprite = warp_picture(self.store.picture(self.store.picture_of(instance)), matrix, SEARCH_SIZE, None)
+        sprite = warp_picture(self.store.picture(self.store.picture_of(instance)), matrix, size, None)
         return paste(search, sprite, coverage), np.minimum(inside, 255 - coverage)
 
     def _dress(
@@ -216,7 +251,7 @@ def _search_box(wide: np.ndarray, corners: np.ndarray, view: View) -> np.ndarray
     Corners of the stored box are exact when the crop is upright; a turned object is measured on its mask, as far
     as that reaches.
     """
-    centre = SEARCH_SIZE / 2
+    centre = (len(wide) - 2 * _MARGIN) / 2
     if view.angle:
         columns = np.flatnonzero((wide >= 128).any(axis=0))
         rows = np.flatnonzero((wide >= 128).any(axis=1))

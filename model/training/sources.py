@@ -1,9 +1,11 @@
-"""Readers of the training sets: DAVIS-2016 as video files with a mask table, and folders of annotated stills."""
+"""Pictures with their objects out of training sets: tables of sequences, and tables of stills."""
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,53 +13,169 @@ import av
 import cv2
 import numpy as np
 import pyarrow.parquet as pq
-from pycocotools import mask as coco_mask
 
 from model.training.store import Picture
+from model.training.tables import Annotation, Annotations, decode_rle, read_sequences
+
+_TURNS = (None, cv2.ROTATE_90_COUNTERCLOCKWISE, cv2.ROTATE_180, cv2.ROTATE_90_CLOCKWISE)
+_STILL_TABLES = ("masks.parquet", "instances.parquet")
+
+Progress = Callable[[str, int, int], None]
+"""Called with the set's name, the sequences done and their number."""
 
 
-def decode_rle(rle: dict[str, Any]) -> np.ndarray:
-    """COCO RLE {"size": [h, w], "counts": str} to a mask uint8 [h, w] of 0 and 1."""
-    counts = rle["counts"]
-    counts = counts.encode("ascii") if isinstance(counts, str) else counts
-    return coco_mask.decode({"size": [int(side) for side in rle["size"]], "counts": counts})
+@dataclass(frozen=True, slots=True)
+class TrainingSet:
+    """A set found on disk: `table` of stills, or None for a folder with `sequences` and `masks`."""
+
+    name: str
+    folder: Path
+    table: Path | None = None
+
+
+def find_sets(data: Iterable[Path]) -> list[TrainingSet]:
+    """The training sets in and below folders, sequences before stills, by path.
+
+    A folder with `sequences` (see `model.training.tables`) is a set; so is one with `masks.parquet` or
+    `instances.parquet` alone, a table of stills.
+
+    Raises:
+        FileNotFoundError: a folder holds no set.
+        ValueError: two sets have the same name, which would mix their sequences up.
+    """
+    found: list[TrainingSet] = []
+    for top in data:
+        below = list(_sets_below(top))
+        if not below:
+            raise FileNotFoundError(f"{top}: no sequences.parquet, masks.parquet or instances.parquet in or below it")
+        found += below
+    found.sort(key=lambda one: (one.table is not None, str(one.folder)))
+    names = [one.name for one in found]
+    if twice := [one for one in found if names.count(one.name) > 1]:
+        where = " and ".join(str(one.folder) for one in twice)
+        raise ValueError(f"more than one training set is called {twice[0].name}: {where}; rename one")
+    return found
+
+
+def _sets_below(top: Path) -> Iterator[TrainingSet]:
+    for root, folders, files in os.walk(top, followlinks=True):
+        folders.sort()
+        folder = Path(root)
+        if "sequences.parquet" in files or "sequences" in folders:
+            yield TrainingSet(folder.resolve().name, folder)
+            folders.clear()
+            continue
+        for name in _STILL_TABLES:
+            if name in files:
+                yield TrainingSet(folder.resolve().name, folder, folder / name)
+                folders.clear()
 
 
 def read_frames(path: Path) -> Iterator[np.ndarray]:
-    """Frames uint8 [H, W, 3] BGR of a video file, in order."""
-    with av.open(str(path)) as container:
-        for frame in container.decode(video=0):
-            yield frame.to_ndarray(format="bgr24")
+    """Frames uint8 [H, W, 3] BGR of a video file, upright, in order.
+
+    Raises ValueError naming the file when it cannot be decoded.
+    """
+    try:
+        with av.open(str(path)) as container:
+            for frame in container.decode(video=0):
+                pixels = frame.to_ndarray(format="bgr24")
+                turn = _TURNS[round(frame.rotation / 90) % 4]
+                yield pixels if turn is None else cv2.rotate(pixels, turn)
+    except (av.FFmpegError, IndexError) as error:
+        raise ValueError(f"{path}: not a readable video ({error})") from error
+
+
+def read_image(path: Path) -> np.ndarray:
+    """Pixels uint8 [H, W, 3] BGR of an image file; ValueError naming it when it cannot be read."""
+    pixels = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    if pixels is None:
+        raise ValueError(f"{path}: not a readable image")
+    return pixels
+
+
+def sequence_frames(folder: Path, row: dict[str, Any], wanted: Collection[int]) -> Iterator[tuple[int, np.ndarray]]:
+    """The `wanted` frames of a sequence with their indices, in order.
+
+    Raises ValueError, naming the sequence, when it ends before one of them.
+    """
+    left = sorted(wanted)
+    if row.get("images"):
+        for index in left:
+            if not 0 <= index < len(row["images"]):
+                count = len(row["images"])
+                raise ValueError(f"{folder}: sequence {row['sequence']} has {count} images and labels of frame {index}")
+            yield index, read_image(folder / row["images"][index])
+        return
+    remaining = set(left)
+    for index, pixels in enumerate(read_frames(folder / row["video"])):
+        if index in remaining:
+            remaining.discard(index)
+            yield index, pixels
+        if not remaining:
+            return
+    if remaining:
+        raise ValueError(f"{folder / row['video']}: sequence {row['sequence']} ends before frame {min(remaining)}")
 
 
 def sequence_masks(folder: Path, split: str) -> dict[str, dict[int, dict[str, np.ndarray]]]:
-    """Masks uint8 [h, w] by sequence, frame index and object of one split of `folder`/masks.parquet."""
-    table = pq.read_table(folder / "masks.parquet", filters=[("split", "=", split)])
-    found: dict[str, dict[int, dict[str, np.ndarray]]] = defaultdict(lambda: defaultdict(dict))
-    for row in table.to_pylist():
-        found[row["sequence"]][row["frame_index"]][str(row["object_id"])] = decode_rle(row["mask"])
+    """Masks uint8 [h, w] by sequence, frame index and object of one split of `folder`; boxes are left out."""
+    rows, annotations = read_sequences(folder, split), Annotations(folder, split)
+    found: dict[str, dict[int, dict[str, np.ndarray]]] = {}
+    for row in rows:
+        frames: dict[int, dict[str, np.ndarray]] = defaultdict(dict)
+        for index, objects in annotations.of(row["sequence"]).items():
+            for name, annotation in objects.items():
+                mask = annotation.mask()
+                if mask is not None:
+                    frames[index][name] = mask
+        found[row["sequence"]] = dict(frames)
     return found
 
 
 def sequence_rows(folder: Path, split: str) -> list[dict[str, Any]]:
     """Rows of `folder`/sequences.parquet of one split, by name."""
-    table = pq.read_table(folder / "sequences.parquet", filters=[("split", "=", split)])
-    return sorted(table.to_pylist(), key=lambda row: row["sequence"])
+    return read_sequences(folder, split)
 
 
-def davis_pictures(folder: Path, *, split: str = "train", stride: int = 1) -> Iterator[Picture]:
-    """Every `stride`-th annotated frame of the sequences of one split."""
-    masks = sequence_masks(folder, split)
-    for row in sequence_rows(folder, split):
-        by_frame = masks[row["sequence"]]
-        for index, pixels in enumerate(read_frames(folder / row["video"])):
-            if index % stride or index not in by_frame:
-                continue
-            objects = by_frame[index]
-            yield Picture(pixels, tuple(objects.values()), tuple(objects), row["sequence"], index, True)
+def sequence_pictures(
+    folder: Path,
+    *,
+    split: str | None = "train",
+    stride: int = 1,
+    names: Collection[str] = (),
+    progress: Callable[[int, int], None] | None = None,
+) -> Iterator[Picture]:
+    """The annotated frames of a split, every `stride`-th frame of a video; an empty mask is no annotation.
+
+    Raises ValueError naming the sequence and frame when a mask is not of its frame's size.
+    """
+    rows, annotations = read_sequences(folder, split, names), Annotations(folder, split, names)
+    for number, row in enumerate(rows):
+        by_frame = annotations.of(row["sequence"])
+        video = bool(row.get("video")) or len(row["images"]) > 1
+        wanted = [index for index in by_frame if not video or index % stride == 0]
+        for index, pixels in sequence_frames(folder, row, wanted):
+            yield _picture(folder, row["sequence"], index, pixels, by_frame[index], video)
+        if progress is not None:
+            progress(number + 1, len(rows))
 
 
-def still_pictures(table_path: Path) -> Iterator[Picture]:
+def _picture(
+    folder: Path, sequence: str, index: int, pixels: np.ndarray, objects: dict[str, Annotation], video: bool
+) -> Picture:
+    masks = tuple(annotation.mask() for annotation in objects.values())
+    for mask in masks:
+        if mask is not None and mask.shape != pixels.shape[:2]:
+            raise ValueError(
+                f"{folder}: sequence {sequence}, frame {index} is {list(pixels.shape[:2])} (height, width), "
+                f"its mask {list(mask.shape)}"
+            )
+    boxes = tuple(annotation.box for annotation in objects.values())
+    return Picture(pixels, masks, tuple(objects), sequence, index, video, boxes)
+
+
+def still_pictures(table_path: Path, *, progress: Callable[[int, int], None] | None = None) -> Iterator[Picture]:
     """The pictures of a table of instances (columns image, instance, mask); image paths are relative to the table.
 
     Raises ValueError naming the image when it cannot be read or is not of its masks' size.
@@ -65,22 +183,34 @@ def still_pictures(table_path: Path) -> Iterator[Picture]:
     rows: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for row in pq.read_table(table_path, columns=["image", "instance", "mask"]).to_pylist():
         rows[row["image"]].append(row)
-    for image, found in rows.items():
-        pixels = cv2.imread(str(table_path.parent / image), cv2.IMREAD_COLOR)
-        if pixels is None:
-            raise ValueError(f"{table_path.parent / image}: not a readable image")
+    for number, (image, found) in enumerate(rows.items()):
+        pixels = read_image(table_path.parent / image)
         masks = tuple(decode_rle(row["mask"]) for row in found)
         if any(mask.shape != pixels.shape[:2] for mask in masks):
             raise ValueError(f"{table_path.parent / image}: {pixels.shape[:2]} pixels, masks of another size")
         objects = tuple(str(row["instance"]) for row in found)
         yield Picture(pixels, masks, objects, f"{table_path.parent.name}/{image}", 0, False)
+        if progress is not None:
+            progress(number + 1, len(rows))
 
 
-def all_pictures(data: Path, *, stride: int = 1) -> Iterator[Picture]:
-    """The train split of `data`/davis, every set of `data`/stills and `data`/coco128, whichever of them exist."""
-    if (data / "davis" / "sequences.parquet").exists():
-        yield from davis_pictures(data / "davis", stride=stride)
-    tables = sorted((data / "stills").glob("*/masks.parquet")) + [data / "coco128" / "instances.parquet"]
-    for table in tables:
-        if table.exists():
-            yield from still_pictures(table)
+def all_pictures(
+    sets: Sequence[TrainingSet], *, split: str = "train", stride: int = 1, progress: Progress | None = None
+) -> Iterator[Picture]:
+    """The pictures of `split` of the sets with sequences, and all of the tables of stills.
+
+    A sequence's group is its name; of two sets with the same name in them, the later has `set/name`.
+    """
+    taken: dict[str, str] = {}
+    for one in sets:
+
+        def done(count: int, total: int, name: str = one.name) -> None:
+            if progress is not None:
+                progress(name, count, total)
+
+        if one.table is not None:
+            yield from still_pictures(one.table, progress=done)
+        else:
+            for picture in sequence_pictures(one.folder, split=split, stride=stride, progress=done):
+                first = taken.setdefault(picture.group, one.name)
+                yield picture if first == one.name else replace(picture, group=f"{one.name}/{picture.group}")

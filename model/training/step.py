@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from model.losses import LossWeights, box_loss, logistic_score_loss, mask_loss, score_loss, total_loss
 from model.network import Response, SiamMask, Template
 from model.network.heads import depthwise_correlation
 from model.training.batches import Batch
+from model.training.config import TrainingConfig
 
 
 class StepLosses(NamedTuple):
@@ -23,15 +24,47 @@ class StepLosses(NamedTuple):
     fine: Tensor
 
 
-def batch_losses(model: SiamMask, batch: Batch, weights: LossWeights, *, negatives: Tensor | None = None) -> StepLosses:
-    """Losses of a batch under autocast to bfloat16 on the model's device.
+class Counts(NamedTuple):
+    """What the parts of a loss are divided by, scalars of float32: score positives and negatives, masks, fine masks.
+
+    With several workers these are means over the workers, so that the mean of their gradients is the gradient of
+    the whole batch.
+    """
+
+    positive: Tensor
+    negative: Tensor
+    base: Tensor
+    fine: Tensor
+
+
+def batch_counts(batch: Batch, negatives: Tensor | None) -> Tensor:
+    """The values of `Counts` of one batch, float32 [4]."""
+    classes = batch.classes
+    if negatives is not None:
+        classes = torch.cat([classes, _all_negative(classes)[negatives >= 0]])
+    numbers = [(classes == 1).sum(), (classes == 0).sum(), torch.tensor(len(batch.base)), torch.tensor(len(batch.fine))]
+    return torch.stack(numbers).float()
+
+
+def batch_losses(
+    model: SiamMask,
+    batch: Batch,
+    weights: LossWeights,
+    *,
+    negatives: Tensor | None = None,
+    counts: Counts | None = None,
+    precision: str = "bf16",
+) -> StepLosses:
+    """Losses of a batch on the model's device.
 
     Args:
         negatives: int64 [B], a template of another group for each search window (see `negative_partners`), or
             -1; those pairs add negatives to the score loss at no cost of the backbone.
+        counts: what to divide the losses by, in place of this batch's own numbers.
+        precision: `bf16` computes under autocast to bfloat16, `fp32` does not.
     """
     device = model.device
-    with torch.autocast(device.type, torch.bfloat16):
+    with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
         features = model.features(_pixels(batch.search, device))
         template = model.template(_pixels(batch.template, device))
         response, stranger = _respond(model, template, features.neck, negatives)
@@ -47,15 +80,48 @@ def batch_losses(model: SiamMask, batch: Batch, weights: LossWeights, *, negativ
         used = (negatives >= 0).to(device)
         scores = torch.cat([scores, stranger.float()[used]])
         classes = torch.cat([classes, _all_negative(classes)[used]])
-    score = score_loss(scores, classes) if model.anchors_per_cell else logistic_score_loss(scores, classes)
-    base_loss = mask_loss(base.float(), batch.base.to(device))
+    balance = None if counts is None else torch.stack([counts.positive, counts.negative])
+    score = (score_loss if model.anchors_per_cell else logistic_score_loss)(scores, classes, balance)
+    base_loss = mask_loss(base.float(), batch.base.to(device), counts and counts.base)
     zero = base_loss.new_zeros(())
-    fine_loss = zero if fine is None else mask_loss(fine.float(), batch.fine.to(device))
+    fine_loss = zero if fine is None else mask_loss(fine.float(), batch.fine.to(device), counts and counts.fine)
     box = None
     if response.box is not None:
-        box = box_loss(response.box.float(), batch.offsets.to(device), batch.classes.to(device))
+        truth = batch.offsets.to(device), batch.classes.to(device)
+        box = box_loss(response.box.float(), *truth, counts and counts.positive)
     total = total_loss(weights, mask=base_loss + fine_loss, score=score, box=box)
     return StepLosses(total, score, zero if box is None else box, base_loss, fine_loss)
+
+
+def refine_losses(
+    model: SiamMask, batch: Batch, weights: LossWeights, *, counts: Counts | None = None, precision: str = "bf16"
+) -> StepLosses:
+    """The loss of the refined masks alone; only the refinement gets gradients. Arguments as for `batch_losses`."""
+    device = model.device
+    sample, row, column = batch.fine_cells.to(device).unbind(1)
+    with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+        with torch.no_grad():
+            features = model.features(_pixels(batch.search, device))
+            kernel = model.mask.kernel(model.template_features(_pixels(batch.template, device)))
+            response = model.mask.correlate(kernel, features.neck)
+        fine = model.refined(features, response, sample, row, column)
+    loss = mask_loss(fine.float(), batch.fine.to(device), counts and counts.fine)
+    zero = loss.new_zeros(())
+    return StepLosses(weights.mask * loss, zero, zero, zero, loss)
+
+
+class TrainingStep(nn.Module):
+    """The losses of a batch as one module, so that `DistributedDataParallel` can wrap network and losses."""
+
+    def __init__(self, model: SiamMask, config: TrainingConfig) -> None:
+        super().__init__()
+        self.model, self._config = model, config
+
+    def forward(self, batch: Batch, negatives: Tensor | None, counts: Counts | None) -> StepLosses:
+        weights, precision = self._config.weights, self._config.precision
+        if self._config.stage == "refine":
+            return refine_losses(self.model, batch, weights, counts=counts, precision=precision)
+        return batch_losses(self.model, batch, weights, negatives=negatives, counts=counts, precision=precision)
 
 
 def negative_partners(group: Tensor, generator: torch.Generator) -> Tensor:
@@ -94,7 +160,4 @@ def _all_negative(classes: Tensor) -> Tensor:
 
 def _pixels(crops: Tensor, device: torch.device) -> Tensor:
     """uint8 [B, H, W, 3] to float [B, 3, H, W], kept channels-last."""
-    return crops.to(device).permute(0, 3, 1, 2).float()
-
-
-__all__ = ["StepLosses", "batch_losses", "negative_partners"]
+    return crops.to(device, non_blocking=True).permute(0, 3, 1, 2).float()

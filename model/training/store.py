@@ -1,4 +1,4 @@
-"""Pictures and object masks of the training sets, decoded once into two flat files that are memory-mapped.
+"""Pictures and object masks of training sets, decoded once into two flat files that are memory-mapped.
 
 The two files hold raw bytes, so that a training crop costs one `warpAffine` and no decoding, and the operating
 system decides what stays in memory. Masks are stored as the pixels of their bounding box.
@@ -6,13 +6,16 @@ system decides what stays in memory. Masks are stored as the pixels of their bou
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 INDEX, PICTURES, MASKS = "index.npz", "pictures.bin", "masks.bin"
+Box = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,15 +23,17 @@ class Picture:
     """One picture to store: `pixels` uint8 [H, W, 3] BGR, its objects' masks uint8 [H, W] and where it comes from.
 
     `group` names what the picture belongs to: a video sequence, or the still itself. Objects of pictures of one
-    group with the same `objects` entry are the same object.
+    group with the same `objects` entry are the same object. Where a mask is None, the object's entry of `boxes`
+    (x, y, w, h in pixels) says where it is.
     """
 
     pixels: np.ndarray
-    masks: tuple[np.ndarray, ...]
+    masks: tuple[np.ndarray | None, ...]
     objects: tuple[str, ...]
     group: str
     frame: int
     video: bool
+    boxes: tuple[tuple[float, float, float, float] | None, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +46,7 @@ class Limits:
     least_fill: float = 0.12
     most_elongated: float = 6.0
 
-    def accept(self, box: tuple[int, int, int, int], area: int, picture_area: int) -> bool:
+    def accept(self, box: Box, area: int, picture_area: int) -> bool:
         """Whether an object of `box` (x, y, w, h) and `area` mask pixels in a picture of `picture_area` is kept."""
         _, _, width, height = box
         return (
@@ -63,7 +68,7 @@ class Track:
     video: bool
 
 
-def mask_box(mask: np.ndarray) -> tuple[int, int, int, int] | None:
+def mask_box(mask: np.ndarray) -> Box | None:
     """Bounding box (x, y, w, h) in pixels of the non-zero part of a mask [H, W], None when it is empty."""
     columns = np.flatnonzero(mask.any(axis=0))
     rows = np.flatnonzero(mask.any(axis=1))
@@ -72,13 +77,20 @@ def mask_box(mask: np.ndarray) -> tuple[int, int, int, int] | None:
     return int(columns[0]), int(rows[0]), int(columns[-1] - columns[0] + 1), int(rows[-1] - rows[0] + 1)
 
 
-def write_store(pictures: Iterable[Picture], folder: Path, limits: Limits | None = None) -> tuple[int, int]:
+def write_store(
+    pictures: Iterable[Picture], folder: Path, limits: Limits | None = None, *, longest_side: int = 0
+) -> tuple[int, int]:
     """Write `pictures` to `folder`; returns the numbers of pictures and of objects kept.
 
     The index is written last, so an interrupted build leaves no readable store.
+
+    Args:
+        limits: which objects are kept.
+        longest_side: larger pictures are reduced to this many pixels; 0 keeps them as they are.
     """
     limits = limits or Limits()
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / INDEX).unlink(missing_ok=True)
     rows: list[tuple[int, int, int]] = []
     means: list[np.ndarray] = []
     instances: list[tuple[int, int, int, int, int, int]] = []
@@ -86,18 +98,25 @@ def write_store(pictures: Iterable[Picture], folder: Path, limits: Limits | None
     picture_end = mask_end = 0
     with (folder / PICTURES).open("wb") as picture_file, (folder / MASKS).open("wb") as mask_file:
         for picture in pictures:
+            picture = reduced(picture, longest_side) if longest_side else picture
             height, width = picture.pixels.shape[:2]
             kept = 0
-            for mask, object_id in zip(picture.masks, picture.objects, strict=True):
-                box = mask_box(mask)
-                if box is None or not limits.accept(box, int(np.count_nonzero(mask)), height * width):
+            boxes = picture.boxes or (None,) * len(picture.masks)
+            for mask, given, object_id in zip(picture.masks, boxes, picture.objects, strict=True):
+                box = _box_inside(given, height, width) if mask is None else mask_box(mask)
+                if box is None:
                     continue
                 x, y, w, h = box
-                mask_file.write(np.ascontiguousarray(mask[y : y + h, x : x + w] != 0).astype(np.uint8).tobytes())
-                instances.append((len(rows), x, y, w, h, mask_end))
+                if not limits.accept(box, w * h if mask is None else int(np.count_nonzero(mask)), height * width):
+                    continue
                 names.append((picture.group, object_id, picture.frame, picture.video))
-                mask_end += w * h
                 kept += 1
+                if mask is None:
+                    instances.append((len(rows), *box, -1))
+                    continue
+                instances.append((len(rows), *box, mask_end))
+                mask_file.write(np.ascontiguousarray(mask[y : y + h, x : x + w] != 0).astype(np.uint8).tobytes())
+                mask_end += w * h
             if kept:
                 picture_file.write(np.ascontiguousarray(picture.pixels).tobytes())
                 rows.append((height, width, picture_end))
@@ -116,6 +135,34 @@ def write_store(pictures: Iterable[Picture], folder: Path, limits: Limits | None
     return len(rows), len(instances)
 
 
+def reduced(picture: Picture, longest_side: int) -> Picture:
+    """The same picture no larger than `longest_side` pixels, with its masks and boxes."""
+    height, width = picture.pixels.shape[:2]
+    factor = longest_side / max(height, width)
+    if factor >= 1:
+        return picture
+    size = max(1, round(width * factor)), max(1, round(height * factor))
+    pixels = cv2.resize(picture.pixels, size, interpolation=cv2.INTER_AREA)
+    masks = tuple(None if mask is None else _reduced_mask(mask, size) for mask in picture.masks)
+    boxes = tuple(None if box is None else tuple(side * factor for side in box) for box in picture.boxes)
+    return replace(picture, pixels=pixels, masks=masks, boxes=boxes)
+
+
+def _reduced_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    covered = cv2.resize((mask != 0).astype(np.uint8) * np.uint8(255), size, interpolation=cv2.INTER_AREA)
+    return (covered >= 128).astype(np.uint8)
+
+
+def _box_inside(box: tuple[float, float, float, float] | None, height: int, width: int) -> Box | None:
+    """The whole pixels that a box covers in its picture, None when it covers none."""
+    if box is None:
+        return None
+    x, y, w, h = box
+    left, top = max(0, math.floor(x)), max(0, math.floor(y))
+    right, bottom = min(width, math.ceil(x + w)), min(height, math.ceil(y + h))
+    return (left, top, right - left, bottom - top) if right > left and bottom > top else None
+
+
 class Store:
     """Read access to what `write_store` wrote.
 
@@ -132,7 +179,9 @@ class Store:
         self._groups, self._objects = index["groups"], index["objects"]
         self._frames, self._videos = index["frames"], index["videos"]
         self._pixels = np.memmap(folder / PICTURES, dtype=np.uint8, mode="r")
-        self._masks = np.memmap(folder / MASKS, dtype=np.uint8, mode="r")
+        # A set of boxes alone has no masks, and an empty file cannot be mapped.
+        empty = (folder / MASKS).stat().st_size == 0
+        self._masks = np.zeros(0, np.uint8) if empty else np.memmap(folder / MASKS, dtype=np.uint8, mode="r")
 
     def __len__(self) -> int:
         return len(self._instances)
@@ -160,9 +209,15 @@ class Store:
         """Box x, y, w, h in pixels, float64 [4], of an instance."""
         return self._instances[instance, 1:5].astype(np.float64)
 
+    def has_mask(self, instance: int) -> bool:
+        """Whether the instance's mask is known, not only its box."""
+        return bool(self._instances[instance, 5] >= 0)
+
     def mask(self, instance: int) -> np.ndarray:
-        """Mask uint8 [h, w] of 0 and 1 over the instance's box, a read-only view."""
+        """Mask uint8 [h, w] of 0 and 1 over the instance's box, a read-only view; all 1 where only the box is known."""
         width, height, start = (int(value) for value in self._instances[instance, 3:6])
+        if start < 0:
+            return np.ones((height, width), np.uint8)
         return self._masks[start : start + width * height].reshape(height, width)
 
     def tracks(self) -> Iterator[Track]:

@@ -55,14 +55,17 @@ def tune(
 ) -> Iterator[Trial]:
     """Track every clip with each of `params` and judge the masks at every threshold.
 
-    The threshold changes no track of a three-branch network, so one pass serves all of them.
+    The threshold changes no track of a three-branch network, so one pass serves all of them; the boxes of two branches
+    come from the masks, so there each threshold has a pass of its own.
     """
+    passes = [tuple(thresholds)] if model.anchors_per_cell else [(threshold,) for threshold in thresholds]
     for chosen in params:
-        with Engine(model, chosen, precision=precision) as engine:
-            outputs = [track(engine, clip) for clip in clips]
-        for threshold in thresholds:
-            scores = tuple(_mean_j(clip, found, threshold) for clip, found in zip(clips, outputs, strict=True))
-            yield Trial(replace(chosen, mask_threshold=threshold), scores)
+        for together in passes:
+            with Engine(model, replace(chosen, mask_threshold=together[0]), precision=precision) as engine:
+                outputs = [track(engine, clip) for clip in clips]
+            for threshold in together:
+                scores = tuple(_mean_j(clip, found, threshold) for clip, found in zip(clips, outputs, strict=True))
+                yield Trial(replace(chosen, mask_threshold=threshold), scores)
 
 
 def _mean_j(clip: Clip, outputs: Sequence[TrackOutput], threshold: float) -> float:

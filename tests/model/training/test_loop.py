@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from model.network import SiamMask, SiamMaskConfig
-from model.training.batches import BatchDataset, Labeller
+from model.training.batches import BatchDataset
 from model.training.config import TrainingConfig
 from model.training.loop import train
 from model.training.pairs import PairRules
@@ -42,10 +42,7 @@ def test_the_loss_of_both_variants_falls_in_twenty_steps(store: Path, variant: s
     network = SiamMaskConfig("resnet18", "two" if variant == "two" else "three", refine)
     config = replace(SMALL, network=network)
     model = SiamMask(network).train()
-    dataset = BatchDataset(
-        store, labeller=Labeller(variant), rules=config.pairs, held_out=frozenset(), batch_size=2, seed=1, length=1
-    )
-    batch = dataset[0]
+    batch = BatchDataset(store, config, length=1)[0]
     optimizer = make_optimizer(model, config)
     totals = []
     for step in range(config.steps):

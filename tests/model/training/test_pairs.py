@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from model.training.augment import Look, apply_look, blur, draw_look, grey, paste
-from model.training.batches import BatchDataset, Labeller
+from model.training.batches import BatchDataset
+from model.training.config import TrainingConfig
 from model.training.pairs import PairRules, PairSampler
 from model.training.store import Limits, Store
 from tests.model.training.pictures import moving_disk, small_store
@@ -101,9 +102,7 @@ def test_held_out_groups_are_not_drawn(folder: Path) -> None:
 
 def test_a_batch_depends_on_seed_and_number_alone(folder: Path) -> None:
     def dataset(seed: int) -> BatchDataset:
-        return BatchDataset(
-            folder, labeller=Labeller(), rules=PairRules(), held_out=frozenset(), batch_size=3, seed=seed, length=9
-        )
+        return BatchDataset(folder, TrainingConfig(held_out=(), batch_size=3, seed=seed), length=9)
 
     first, again, other = dataset(1), dataset(1), dataset(2)
     first[0]
@@ -114,9 +113,7 @@ def test_a_batch_depends_on_seed_and_number_alone(folder: Path) -> None:
 
 
 def test_a_batch_holds_masks_at_positive_cells(folder: Path) -> None:
-    batch = BatchDataset(
-        folder, labeller=Labeller(), rules=PairRules(), held_out=frozenset(), batch_size=4, seed=1, length=1
-    )[0]
+    batch = BatchDataset(folder, TrainingConfig(held_out=(), batch_size=4), length=1)[0]
     assert batch.classes.shape == (4, 5, 25, 25)
     assert batch.offsets.shape == (4, 4, 5, 25, 25)
     assert len(batch.cells) == len(batch.base) <= 16

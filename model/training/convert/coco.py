@@ -1,0 +1,78 @@
+"""COCO: a folder of pictures and an instances_*.json."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+from pycocotools import mask as coco_mask
+
+from model.training.convert.files import ConvertError, Progress, read_json, relative, require
+from model.training.tables import TableWriter
+
+
+def convert_coco(instances: Path, images: Path, out: Path, *, split: str = "train", progress: Progress) -> int:
+    """Write the tables of an instances file; each picture is a sequence of one. Returns the number of pictures.
+
+    Crowds are left out. An instance without a segmentation keeps its box.
+
+    Args:
+        instances: instances_*.json.
+        images: folder of its pictures.
+        out: folder of the tables.
+        split: what the tables call it.
+        progress: told of every picture.
+
+    Raises:
+        ConvertError: a file is missing or not as described; names it.
+    """
+    content = read_json(instances)
+    if not isinstance(content, dict) or not {"images", "annotations"} <= set(content):
+        raise ConvertError(f"{instances}: has no lists `images` and `annotations`")
+    names = {one["id"]: one["name"] for one in content.get("categories", ())}
+    found: dict[Any, list[dict[str, Any]]] = defaultdict(list)
+    for one in content["annotations"]:
+        if not one.get("iscrowd"):
+            found[one["image_id"]].append(one)
+    pictures = [one for one in content["images"] if found.get(one["id"])]
+    with TableWriter(out) as tables:
+        for number, picture in enumerate(pictures):
+            path = require(images / picture["file_name"], "picture")
+            width, height = int(picture["width"]), int(picture["height"])
+            name = str(Path(picture["file_name"]).with_suffix(""))
+            for one in found[picture["id"]]:
+                row = {
+                    "sequence": name,
+                    "split": split,
+                    "frame_index": 0,
+                    "object_id": str(one["id"]),
+                    "category": names.get(one.get("category_id")),
+                }
+                tables.masks([{**row, **_outline(one, height, width, instances)}])
+            tables.sequence(
+                sequence=name, split=split, images=[relative(path, out)], frames=1, width=width, height=height
+            )
+            progress(number + 1, len(pictures))
+    return len(pictures)
+
+
+def _outline(one: dict[str, Any], height: int, width: int, instances: Path) -> dict[str, Any]:
+    """`mask` and `area` of an annotation, or its `box`."""
+    outline = one.get("segmentation")
+    if not outline:
+        if len(one.get("bbox") or ()) != 4:
+            raise ConvertError(f"{instances}: annotation {one['id']} has no segmentation and no bbox of 4 numbers")
+        return {"box": dict(zip("xywh", map(float, one["bbox"]), strict=True)), "area": None}
+    try:
+        if isinstance(outline, list):
+            rle = coco_mask.merge(coco_mask.frPyObjects(outline, height, width))
+        elif isinstance(outline["counts"], list):
+            rle = coco_mask.frPyObjects(outline, height, width)
+        else:
+            rle = {"size": outline["size"], "counts": outline["counts"].encode("ascii")}
+        counts = rle["counts"].decode("ascii")
+        size = [int(side) for side in rle["size"]]
+        return {"mask": {"size": size, "counts": counts}, "area": int(coco_mask.area(rle))}
+    except (AttributeError, KeyError, TypeError, ValueError, IndexError) as error:
+        raise ConvertError(f"{instances}: annotation {one['id']} has an unusable segmentation ({error!r})") from error

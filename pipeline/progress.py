@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from types import TracebackType
 from typing import Self, TextIO
@@ -55,43 +56,56 @@ class Counts:
 
 
 class Tally:
-    """Counts of one actor, added to from many threads and drained by its reporter."""
+    """Counts of one actor, added to from many threads and drained by its reporter.
+
+    What belongs to a clip counts for good only once the clip is committed: of an actor that dies the rest is void,
+    and whoever does it again counts it again.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._counts = Counts()
+        self._done = Counts()
+        self._clips: dict[str, Counts] = {}
 
     def add(self, **amounts: float) -> None:
-        """Add to the named counts."""
+        """Add to the named counts, for good."""
+        self._add(self._done, amounts)
+
+    def add_to(self, clip_id: str, **amounts: float) -> None:
+        """Add to the counts of a clip that is not committed."""
         with self._lock:
-            self._counts.add(Counts(**amounts))  # type: ignore[arg-type]
+            counts = self._clips.setdefault(clip_id, Counts())
+        self._add(counts, amounts)
 
-    def drain(self) -> Counts:
-        """The counts since the last drain."""
+    def drop(self, clip_ids: Iterable[str]) -> None:
+        """Forget what was done for clips: they start over, or will not be finished here."""
         with self._lock:
-            counts, self._counts = self._counts, Counts()
-            return counts
+            for clip_id in clip_ids:
+                self._clips.pop(clip_id, None)
 
+    def ended(self, clip_ids: Iterable[str]) -> list[str]:
+        """Those of the clips that have ended and are not committed yet."""
+        with self._lock:
+            return [one for one in clip_ids if one in self._clips and self._clips[one].clips]
 
-class ControlRoom:
-    """A small Ray actor that sums up reports and tells the segmenters whether to stop."""
+    def commit(self, clip_ids: Iterable[str]) -> None:
+        """These clips are committed."""
+        with self._lock:
+            for clip_id in clip_ids:
+                self._done.add(self._clips.pop(clip_id, Counts()))
 
-    def __init__(self) -> None:
-        self._counts = Counts()
-        self._stop = False
+    def drain(self) -> tuple[Counts, Counts]:
+        """What counts for good since the last drain, and all that is not committed at the moment."""
+        with self._lock:
+            done, self._done = self._done, Counts()
+            waiting = Counts()
+            for counts in self._clips.values():
+                waiting.add(counts)
+            return done, waiting
 
-    def report(self, counts: Counts) -> bool:
-        """Take the counts since an actor's last report; True asks it to stop."""
-        self._counts.add(counts)
-        return self._stop
-
-    def counts(self) -> Counts:
-        """The sum of all reports."""
-        return self._counts
-
-    def stop(self) -> None:
-        """Ask every segmenter to stop at its next report."""
-        self._stop = True
+    def _add(self, counts: Counts, amounts: dict[str, float]) -> None:
+        with self._lock:
+            counts.add(Counts(**amounts))  # type: ignore[arg-type]
 
 
 class ProgressDisplay:

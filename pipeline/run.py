@@ -7,8 +7,10 @@ given back only once no actor of this run writes any more.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import logging
+import math
 import sys
 import threading
 import time
@@ -18,7 +20,9 @@ from typing import Any
 from ray.exceptions import RayError
 
 from pipeline import storage
-from pipeline.execute import BreakerOpen, run_alone, run_shards, start_control
+from pipeline.alone import run_alone
+from pipeline.control import BreakerOpen, Control, Watch
+from pipeline.execute import run_shards
 from pipeline.interrupt import Interrupted, interruptible
 from pipeline.lease import Lease, LeaseHeld, LeaseLost, acquire
 from pipeline.manifest import ClipHashes
@@ -29,13 +33,15 @@ from pipeline.progress import Counts, ProgressDisplay
 from pipeline.recovery import forget_failed, remove_orphans
 from pipeline.report import Figures, collect, render_page
 from pipeline.segmenter import RunPlan
-from pipeline.shards import missing, plan_shards, write_plan
+from pipeline.shards import Plan, missing, plan_shards, write_plan
 
 logger = logging.getLogger(__name__)
 
 FINISHED, FAILED, STRICT_FAILED, INTERRUPTED = 0, 1, 3, 130
 RELEASE_WITHIN_S = 1.6
 NOTE_WITHIN_S = 0.8
+AGAIN_ABOVE = 100  # clips an actor: so many are run in shards once more before the rest is run alone
+RUNS_FOLDER, PLAN_FOLDER = "_runs", "plan"
 FENCE_PAUSES_S = (0.0, 1.0, 2.0, 4.0, 8.0)
 
 
@@ -122,6 +128,7 @@ class _Run:
             # An actor that died between its two files has left one, and its shard's next attempt has written another.
             self._fence(lease)
             remove_orphans(prepared.output)
+        self._remove_plans()
         return self._conclude()
 
     def _fence(self, lease: Lease) -> None:
@@ -141,49 +148,64 @@ class _Run:
         try:
             if lease.fence():  # else the output may be another run's by now, and the files are that run's
                 remove_orphans(self._prepared.output)
+                self._remove_plans()
             self._report(FAILED)
         except storage.StorageError as error:
             logger.warning("what is left half-done is for the next run to remove: %s", error)
 
     def _segment(self, done: ClipHashes, todo: int, lease: Lease) -> None:
+        """Run what is missing in shards; again what an outage took many of; and alone what is left then."""
         import ray
 
-        prepared, options = self._prepared, self._options
-        plan_uri = storage.join(prepared.run_folder, "plan")
-        planned = plan_shards(
-            missing(prepared.manifest.rows(), done),
-            config_hash=prepared.config_hash,
-            clips_per_file=options.clips_per_file,
-            concurrent_calls=prepared.placement.overlapping_calls,
-            total_clips=todo,
-        )
-        shards = write_plan(planned, plan_uri)
-        control = start_control()
+        prepared = self._prepared
+        control = Control()
         plan = RunPlan(
-            options=options,
+            options=self._options,
             placement=prepared.placement,
             output=prepared.output,
             run_id=prepared.run_id,
             config_hash=prepared.config_hash,
             model=ray.put(prepared.model),
-            control=control,
+            control=control.room,
             attempt=self._attempt,
             keep_types={field.name: field.type for field in prepared.manifest.summary.kept},
             build_engine=self._build_engine,
         )
+        left = todo
         with ProgressDisplay(todo) as display:
+            watch = Watch(control, display, self._options.max_failed, lambda: lease.lost)
             try:
-                self._counts = run_shards(shards, plan, display, lease_lost=lambda: lease.lost).counts
-            except Exception:
+                while left:
+                    before = left
+                    run_shards(self._planned(done, left), plan, watch)
+                    done, left = finished_clips(prepared)
+                    if left < AGAIN_ABOVE * prepared.placement.actors.maximum or left > before / 2:
+                        break
+                if left:
+                    logger.warning("%d clips have no row after their shards ended; running each alone", left)
+                    run_alone((row.clip() for row in missing(prepared.manifest.rows(), done)), plan, watch)
+            finally:
                 with contextlib.suppress(RayError):
-                    self._counts = ray.get(control.counts.remote(), timeout=5.0)
-                raise
-        storage.delete_many(entry.uri for entry in storage.list_files(plan_uri))
-        have, left = finished_clips(prepared)
-        if left:
-            logger.warning("%d clips have no row after their shards ended; running each alone", left)
-            run_alone((row.clip() for row in missing(prepared.manifest.rows(), have)), plan)
-            self._counts = ray.get(control.counts.remote())
+                    self._counts = control.counts()
+
+    def _planned(self, done: ClipHashes, todo: int) -> Plan:
+        """The plan of the clips that are missing, written in place of an earlier one."""
+        self._remove_plans()
+        planned = plan_shards(
+            missing(self._prepared.manifest.rows(), done),
+            config_hash=self._prepared.config_hash,
+            clips_per_file=self._options.clips_per_file,
+            concurrent_calls=self._prepared.placement.overlapping_calls,
+            total_clips=todo,
+        )
+        return write_plan(planned, storage.join(self._prepared.run_folder, PLAN_FOLDER))
+
+    def _remove_plans(self, *, until: float = math.inf) -> None:
+        """Remove this run's plan, and those of runs that were killed: they are of no use to anybody."""
+        runs = storage.join(self._prepared.output, RUNS_FOLDER)
+        inside = f"/{PLAN_FOLDER}/"
+        plans = (entry.uri for entry in storage.list_files(runs) if inside in entry.uri.removeprefix(runs))
+        storage.delete_many(itertools.takewhile(lambda _: time.monotonic() < until, plans))
 
     def _conclude(self) -> int:
         """Check that every clip has exactly one row, write the report, print the last line."""
@@ -249,6 +271,7 @@ class _Run:
         def clear() -> None:
             self._stop_actors()
             if lease.fence() and time.monotonic() < deadline:
+                self._remove_plans(until=deadline)
                 remove_orphans(self._prepared.output, until=deadline)
 
         clearing = threading.Thread(target=clear, name="clear", daemon=True)

@@ -66,6 +66,7 @@ class Segmenter:
         self._precision = resolve_precision(plan.options.precision, plan.placement)
         self._engine = plan.build_engine(self._model, plan.placement, self._precision)
         self._geometry = Geometry(plan.options.rotated_box)
+        self._id = ray.get_runtime_context().get_actor_id()
         self._tally = Tally()
         self._stop = threading.Event()
         self._decode = DecodeSettings(
@@ -126,6 +127,7 @@ class Segmenter:
             except Stopped:
                 return 0
             finally:
+                self._tally.drop(clip.clip_id for clip in clips)
                 self._send()
 
     def _report(self) -> None:
@@ -141,12 +143,12 @@ class Segmenter:
             busy = self._engine.stats().busy_s
             self._tally.add(busy_s=busy - self._busy_sent)
             self._busy_sent = busy
-            counts = self._tally.drain()
+            done, waiting = self._tally.drain()
             try:
-                if ray.get(self._plan.control.report.remote(counts)):
+                if ray.get(self._plan.control.report.remote(self._id, done, waiting)):
                     self._stop.set()
             except ray.exceptions.ActorUnavailableError:  # a gap in the network: the shards to come are still wanted
-                self._tally.add(**counts.to_dict())
+                self._tally.add(**done.to_dict())
             except ray.exceptions.RayError:
                 self._stop.set()
                 return False

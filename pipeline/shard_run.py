@@ -100,7 +100,9 @@ class ShardRun:
         return committed
 
     def _commit(self) -> int:
+        ended = self.tally.ended(clip.clip_id for clip in self.clips)
         clips = self.writer.commit()
+        self.tally.commit(ended)
         if clips:
             self.tally.add(commits=1)
         return clips
@@ -165,6 +167,7 @@ class _ClipRun:
                 case Opened():
                     if self._opened is not None:  # the decode worker died, and a new one starts the clip over
                         self._shard.writer.discard_clip(self._clip.clip_id)
+                        self._shard.tally.drop([self._clip.clip_id])
                         self._frames = self._corrupt = self._rows = 0
                     self._opened = event
                     self._tracker = ClipTracker(
@@ -175,7 +178,7 @@ class _ClipRun:
                     self._corrupt = event.corrupt_frames
                     self._add(self._in_time(self._tracker.chunk(event)))
                     self._frames += len(event.frame_index)
-                    self._shard.tally.add(frames=len(event.frame_index))
+                    self._shard.tally.add_to(self._clip.clip_id, frames=len(event.frame_index))
                 case Finished():
                     assert self._tracker is not None
                     self._add(self._tracker.flush())
@@ -203,7 +206,7 @@ class _ClipRun:
         try:
             self._shard.writer.add_rows(self._clip.clip_id, self._counted(rows))
         finally:
-            self._shard.tally.add(track_frames=self._rows - before)
+            self._shard.tally.add_to(self._clip.clip_id, track_frames=self._rows - before)
 
     def _counted(self, rows: Iterable[TrackedFrame]) -> Iterator[TrackedFrame]:
         for row in rows:
@@ -255,6 +258,6 @@ class _ClipRun:
             **self._clip.keep,
         }
         shard.writer.finish_clip(row, keep_rows=status != "failed")
-        shard.tally.add(**{status: 1}, decode_wait_s=row["decode_wait_s"] or 0.0)
+        shard.tally.add_to(self._clip.clip_id, **{status: 1}, decode_wait_s=row["decode_wait_s"] or 0.0)
         if error:
             logger.warning("clip %s %s: %s, %s: %s", self._clip.clip_id, status, stage, kind, message)

@@ -16,6 +16,8 @@ from typing import Any, Literal
 
 import psutil
 
+# Loopback too, but not the address that Ray replaces by one of the network's.
+ADDRESS = "127.0.0.2"
 Kind = Literal["decoder", "actor", "control", "reader"]
 _TITLES: dict[Kind, tuple[str, ...]] = {
     "decoder": ("ray::lane_events",),
@@ -122,7 +124,7 @@ class LocalCluster:
         return sorted(Path(self._folder).glob("session_*/logs/worker-*.err"))
 
     def _arguments(self) -> dict[str, Any]:
-        return {"num_cpus": self._cpus, "node_ip_address": "127.0.0.1", "object_store_memory": 256 << 20}
+        return {"num_cpus": self._cpus, "node_ip_address": ADDRESS, "object_store_memory": 256 << 20}
 
 
 def _family(node: Any) -> list[psutil.Process]:

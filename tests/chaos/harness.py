@@ -99,6 +99,8 @@ def run_chaos(plan: Plan, folder: Path, say: Callable[[str], None] = print) -> F
     with seaweed.start(settings, folder / "s3"), FaultProxy(settings.port, seed=plan.seed) as proxy:
         os.environ.update(settings.environment(), AWS_ENDPOINT_URL=proxy.endpoint)
         with LocalCluster(plan.nodes, plan.cpus) as cluster:
+            # Ray ends the process at once when it is asked to end; what was started here has to go with it.
+            signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
             return _Chaos(plan, folder, settings.uri(), proxy, cluster, say).go()
 
 
@@ -121,13 +123,13 @@ class _Chaos:
         manifest = write_corpus(self._folder / "videos", plan.clips, seed=plan.seed, remote=f"{self._base}/videos")
         reference = str(self._folder / "reference")
         started = time.monotonic()
-        self._start(manifest, reference)
-        if self._wait(plan.limit_s) != 0:
-            raise RuntimeError(f"the undisturbed run failed:\n{self._tail()}")
-        figures.reference_s = time.monotonic() - started
-        self._event(f"undisturbed run: {figures.reference_s:.0f} s")
-        deck = self._deck()
         try:
+            self._start(manifest, reference)
+            if self._wait(plan.limit_s) != 0:
+                raise RuntimeError(f"the undisturbed run failed:\n{self._tail()}")
+            figures.reference_s = time.monotonic() - started
+            self._event(f"undisturbed run: {figures.reference_s:.0f} s")
+            deck = self._deck()
             while deck or not figures.rounds:
                 self._output = f"{self._base}/out{len(figures.rounds)}"
                 deck = self._round(manifest, deck)

@@ -5,7 +5,7 @@ import io
 import pytest
 
 from pipeline import progress
-from pipeline.progress import ControlRoom, Counts, ProgressDisplay, Tally, describe
+from pipeline.progress import Counts, ProgressDisplay, Tally, describe
 
 
 def test_a_log_gets_a_line_now_and_then_and_one_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -27,12 +27,16 @@ def test_nothing_done_yet_promises_nothing() -> None:
     assert describe(Counts(), 5, 3.0).endswith("ETA unknown")
 
 
-def test_reports_add_up_and_carry_the_wish_to_stop() -> None:
-    room, tally = ControlRoom(), Tally()
-    tally.add(ok=2, track_frames=40)
-    tally.add(failed=1)
-    assert room.report(tally.drain()) is False
-    assert tally.drain() == Counts()
-    room.stop()
-    assert room.report(Counts(ok=1)) is True
-    assert room.counts() == Counts(ok=3, failed=1, track_frames=40)
+def test_a_clip_counts_for_good_once_it_is_committed() -> None:
+    tally = Tally()
+    tally.add(busy_s=1.5)
+    tally.add_to("a", frames=10, track_frames=20)
+    tally.add_to("b", frames=5)
+    tally.add_to("a", ok=1)
+    assert tally.ended("ab") == ["a"]
+    assert tally.drain() == (Counts(busy_s=1.5), Counts(ok=1, frames=15, track_frames=20))
+    tally.commit(["a"])
+    tally.drop(["b"])  # its worker died: it starts over
+    tally.add_to("b", frames=2)
+    assert tally.drain() == (Counts(ok=1, frames=10, track_frames=20), Counts(frames=2))
+    assert tally.drain() == (Counts(), Counts(frames=2))

@@ -19,10 +19,10 @@ class Control:
     def __init__(self, *failures: Exception) -> None:
         self.failures, self.got, self.report = list(failures), Counts(), self
 
-    def remote(self, counts: Counts) -> Any:
+    def remote(self, actor: str, done: Counts, waiting: Counts) -> Any:
         if self.failures:
             raise self.failures.pop(0)
-        self.got.add(counts)
+        self.got.add(done)
         return False
 
 
@@ -30,6 +30,7 @@ class Control:
 def actor(monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr("ray.get", lambda answer: answer)
     one = object.__new__(Segmenter)
+    one._id = "actor-1"
     one._tally, one._stop, one._sending, one._busy_sent = Tally(), threading.Event(), threading.Lock(), 0.0
     one._engine = SimpleNamespace(stats=lambda: SimpleNamespace(busy_s=2.0))  # type: ignore[assignment]
     return one

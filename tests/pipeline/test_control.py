@@ -1,0 +1,93 @@
+"""What the driver knows of its actors, whatever happens to them and to the room they report to."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+from typing import Any
+
+import pytest
+
+from pipeline.control import BreakerOpen, Control, ControlRoom, Watch
+from pipeline.progress import Counts, ProgressDisplay
+
+
+def _sum(room: ControlRoom) -> Counts:
+    _, done, waiting = room.counts()
+    done.add(waiting)
+    return done
+
+
+def test_what_a_dead_actor_had_not_committed_is_not_counted_twice() -> None:
+    room = ControlRoom()
+    room.report("one", Counts(ok=1, frames=10), Counts(ok=2, frames=25))
+    room.report("two", Counts(ok=4), Counts(frames=3))
+    # The first one dies, is started again, and does the two clips that waited for their commit once more.
+    room.report("one", Counts(), Counts(frames=5))
+    room.report("one", Counts(ok=2, frames=25), Counts())
+    room.forget_waiting()
+    assert _sum(room) == Counts(ok=7, frames=35)
+
+
+def test_reports_carry_the_wish_to_stop() -> None:
+    room = ControlRoom()
+    assert room.report("one", Counts(), Counts()) is False
+    room.stop()
+    assert room.report("one", Counts(), Counts()) is True
+
+
+def _watch(counts: Counts, lost: bool = False) -> Exception | None:
+    class Fixed:
+        def counts(self) -> Counts:
+            return counts
+
+    with ProgressDisplay(100, io.StringIO()) as display:
+        return Watch(Fixed(), display, 0.5, lambda: lost).look()
+
+
+def test_the_breaker_opens_when_too_many_have_failed() -> None:
+    assert _watch(Counts(ok=10, failed=10)) is None
+    assert _watch(Counts(failed=19)) is None  # too few to judge
+    assert isinstance(_watch(Counts(ok=9, failed=11)), BreakerOpen)
+
+
+def test_a_lost_lease_ends_the_run() -> None:
+    assert "took over" in str(_watch(Counts(), lost=True))
+
+
+def test_a_killed_room_is_started_again_and_no_count_is_lost(ray_local: None) -> None:
+    import ray
+
+    control = Control()
+    ray.get(control.room.report.remote("one", Counts(ok=3, frames=7), Counts(frames=2)))
+    assert control.counts() == Counts(ok=3, frames=9)
+    pid = ray.get(_pid(control.room))
+    os.kill(pid, signal.SIGKILL)
+    ray.get(control.room.report.remote("one", Counts(ok=1, frames=2), Counts(frames=4)), timeout=60)
+    assert ray.get(_pid(control.room)) != pid
+    assert control.counts() == Counts(ok=4, frames=13)
+    control.add(Counts(failed=1))
+    assert control.counts() == Counts(ok=4, failed=1, frames=13)
+    ray.kill(control.room)
+
+
+def _pid(actor: Any) -> Any:
+    return actor.__ray_call__.remote(lambda _: os.getpid())
+
+
+def test_a_room_that_does_not_answer_is_no_fault(monkeypatch: pytest.MonkeyPatch, ray_local: None) -> None:
+    import ray
+
+    control = Control()
+    ray.get(control.room.report.remote("one", Counts(ok=3), Counts()))
+    assert control.counts().ok == 3
+    real = ray.get
+
+    def away(*_: object, **__: object) -> Any:
+        raise ray.exceptions.ActorUnavailableError("a gap in the network", None)
+
+    monkeypatch.setattr(ray, "get", away)
+    assert control.counts().ok == 3
+    monkeypatch.setattr(ray, "get", real)
+    ray.kill(control.room)

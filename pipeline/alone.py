@@ -135,6 +135,8 @@ def actor_resources(placed: Placement) -> dict[str, Any]:
     resources: dict[str, Any] = {"num_cpus": placed.actor_cpus}
     if placed.actor_gpus:
         resources["num_gpus"] = placed.actor_gpus
+    if placed.actor_labels:
+        resources["label_selector"] = dict(placed.actor_labels)
     return resources
 
 

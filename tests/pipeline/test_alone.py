@@ -19,6 +19,7 @@ from pipeline.control import BreakerOpen
 from pipeline.progress import Counts
 
 DIED = RayActorError()
+OUT_OF_MEMORY = OutOfMemoryError("killed")
 
 
 def _clip(name: str) -> Clip:
@@ -53,7 +54,9 @@ class Actors:
     """Stands in for Ray: an actor's calls end as the clip's script says, the last word again and again."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, **script: list[Exception | None]) -> None:
-        self.script, self.calls, self.made, self.alive, self.most = script, [], 0, set(), 0
+        self.script, self.made, self.most = script, 0, 0
+        self.calls: list[tuple[str, float]] = []
+        self.alive: set[_Actor] = set()
         monkeypatch.setattr(alone, "_actor", self._make)
         monkeypatch.setattr(alone.ray, "kill", self.alive.discard)
         monkeypatch.setattr(alone.ray, "wait", self._wait)
@@ -143,7 +146,7 @@ def test_a_run_that_lost_its_output_charges_no_clip(plan: Any, monkeypatch: pyte
         (RayTaskError("run_shard", "trace", AssertionError()), ("write", "AssertionError", "")),
         (RayTaskError("run_shard", "trace", ValueError("first\nsecond")), ("write", "ValueError", "first")),
         (DIED, ("actor", "ActorDied", "the tracker actor died while it worked on this clip alone")),
-        (OutOfMemoryError("killed"), ("actor", "OutOfMemory", "the node ran out of memory while the clip was tracked alone")),
+        (OUT_OF_MEMORY, ("actor", "OutOfMemory", "the node ran out of memory while the clip was tracked alone")),
     ],
 )
 def test_the_row_says_what_happened(plan: Any, error: Exception, expected: tuple[str, str, str]) -> None:

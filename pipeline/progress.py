@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from types import TracebackType
 from typing import Self, TextIO
 
@@ -28,6 +28,7 @@ class Counts:
         frames: frames handed to the tracker.
         track_frames: mask rows made, one an object and frame.
         commits: parts committed.
+        retries: clips started over, since their decode worker died or its decoder was wrong.
         decode_wait_s: seconds that clips waited for decoded frames.
         busy_s: seconds that engines spent on the device.
     """
@@ -38,6 +39,7 @@ class Counts:
     frames: int = 0
     track_frames: int = 0
     commits: int = 0
+    retries: int = 0
     decode_wait_s: float = 0.0
     busy_s: float = 0.0
 
@@ -65,6 +67,7 @@ class Tally:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._done = Counts()
+        self._ever = Counts()
         self._clips: dict[str, Counts] = {}
 
     def add(self, **amounts: float) -> None:
@@ -103,9 +106,21 @@ class Tally:
                 waiting.add(counts)
             return done, waiting
 
-    def _add(self, counts: Counts, amounts: dict[str, float]) -> None:
+    def put_back(self, done: Counts) -> None:
+        """What was drained could not be reported."""
         with self._lock:
-            counts.add(Counts(**amounts))  # type: ignore[arg-type]
+            self._done.add(done)
+
+    def ever(self) -> Counts:
+        """All that was ever counted here, also what was void later."""
+        with self._lock:
+            return replace(self._ever)
+
+    def _add(self, counts: Counts, amounts: dict[str, float]) -> None:
+        new = Counts(**amounts)  # type: ignore[arg-type]
+        with self._lock:
+            counts.add(new)
+            self._ever.add(new)
 
 
 class ProgressDisplay:

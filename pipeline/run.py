@@ -27,6 +27,7 @@ from pipeline.interrupt import Interrupted, interruptible
 from pipeline.lease import Lease, LeaseHeld, LeaseLost, acquire
 from pipeline.manifest import ClipHashes
 from pipeline.models import EngineBuilder, build_engine
+from pipeline.metrics import run_started
 from pipeline.options import SegmentOptions, UsageError
 from pipeline.prepare import Prepared, config, finished_clips, prepare
 from pipeline.progress import Counts, ProgressDisplay
@@ -171,6 +172,7 @@ class _Run:
             keep_types={field.name: field.type for field in prepared.manifest.summary.kept},
             build_engine=self._build_engine,
         )
+        run_started(prepared.run_id, todo, prepared.placement.actors.maximum)
         left = todo
         with ProgressDisplay(todo) as display:
             watch = Watch(control, display, self._options.max_failed, lambda: lease.lost)

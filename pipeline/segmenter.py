@@ -15,6 +15,7 @@ import numpy as np
 from pipeline.clips import Clip
 from pipeline.decode.settings import DecodeSettings
 from pipeline.models import EngineBuilder, build_engine
+from pipeline.metrics import ActorMetrics
 from pipeline.options import SegmentOptions
 from pipeline.parts import PartWriter
 from pipeline.placement import Placement
@@ -78,6 +79,9 @@ class Segmenter:
             node_id=ray.get_runtime_context().get_node_id(),
         )
         self._busy_sent = 0.0
+        self._metrics = ActorMetrics(
+            plan.run_id, restarted=ray.get_runtime_context().was_current_actor_reconstructed
+        )
         self._sending = threading.Lock()
         threading.Thread(target=self._report, name="report", daemon=True).start()
 
@@ -140,15 +144,16 @@ class Segmenter:
         import ray
 
         with self._sending:
-            busy = self._engine.stats().busy_s
-            self._tally.add(busy_s=busy - self._busy_sent)
-            self._busy_sent = busy
+            stats = self._engine.stats()
+            self._tally.add(busy_s=stats.busy_s - self._busy_sent)
+            self._busy_sent = stats.busy_s
+            self._metrics.report(self._tally.ever(), stats)
             done, waiting = self._tally.drain()
             try:
                 if ray.get(self._plan.control.report.remote(self._id, done, waiting)):
                     self._stop.set()
             except ray.exceptions.ActorUnavailableError:  # a gap in the network: the shards to come are still wanted
-                self._tally.add(**done.to_dict())
+                self._tally.put_back(done)
             except ray.exceptions.RayError:
                 self._stop.set()
                 return False

@@ -168,6 +168,7 @@ class _ClipRun:
                     if self._opened is not None:  # the decode worker died, and a new one starts the clip over
                         self._shard.writer.discard_clip(self._clip.clip_id)
                         self._shard.tally.drop([self._clip.clip_id])
+                        self._shard.tally.add(retries=1)
                         self._frames = self._corrupt = self._rows = 0
                     self._opened = event
                     self._tracker = ClipTracker(
@@ -259,5 +260,8 @@ class _ClipRun:
         }
         shard.writer.finish_clip(row, keep_rows=status != "failed")
         shard.tally.add_to(self._clip.clip_id, **{status: 1}, decode_wait_s=row["decode_wait_s"] or 0.0)
+        known = {"clip_id": self._clip.clip_id, "clip_status": status}  # fields of their own where logs are JSON
         if error:
-            logger.warning("clip %s %s: %s, %s: %s", self._clip.clip_id, status, stage, kind, message)
+            logger.warning("clip %s %s: %s, %s: %s", self._clip.clip_id, status, stage, kind, message, extra=known)
+        else:
+            logger.info("clip %s ok: %d frames", self._clip.clip_id, self._frames, extra=known)

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 
+from pipeline import storage
 from pipeline.decode.clip import decode_clip, failure
 from pipeline.decode.clock import Clock, with_beats
 from pipeline.decode.decord_process import DecordProcess
@@ -14,6 +15,7 @@ from pipeline.decode.errors import VideoError
 from pipeline.decode.events import ClipRequest, Event, Failed
 from pipeline.decode.probe import Probe, probe
 from pipeline.decode.settings import DecodeSettings
+from pipeline.metrics import staging
 from pipeline.staging import staged
 
 
@@ -47,6 +49,8 @@ class _Videos:
         self._left = Counter(request.video_location for request in requests)
         self._settings = settings
         self._open: dict[str, tuple[contextlib.AbstractContextManager[Path], Probe | VideoError]] = {}
+        self._held: dict[str, int] = {}
+        self._received = 0
 
     def __enter__(self) -> _Videos:
         return self
@@ -59,12 +63,17 @@ class _Videos:
         """The video's probe. Raises VideoError, the same for every clip of the video."""
         if location not in self._open:
             limits = self._settings.limits
+
+            def received(size: int) -> None:
+                self._received += size
+                clock.check()
+
             manager = staged(
                 location,
                 scratch=self._settings.scratch,
                 max_bytes=limits.max_file_bytes,
                 max_staged_bytes=self._settings.max_staged_bytes,
-                on_bytes=lambda _: clock.check(),
+                on_bytes=received,
             )
             path = yield from with_beats(manager.__enter__, clock)
             found: Probe | VideoError
@@ -73,6 +82,9 @@ class _Videos:
             except VideoError as error:
                 found = error
             self._open[location] = manager, found
+            self._held[location] = 0 if storage.parse(location).is_local else path.stat().st_size
+            staging(sum(self._held.values()), self._received)
+            self._received = 0
         found = self._open[location][1]
         if isinstance(found, VideoError):
             raise found
@@ -86,5 +98,7 @@ class _Videos:
 
     def _close(self, location: str) -> None:
         manager, _ = self._open.pop(location, (None, None))
+        self._held.pop(location, None)
+        staging(sum(self._held.values()))
         if manager is not None:
             manager.__exit__(None, None, None)

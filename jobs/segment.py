@@ -25,8 +25,20 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_mar
 
 @app.command()
 def segment(
-    manifest: Annotated[str, typer.Option(help="JSON Lines, Parquet or CSV; a file, folder or glob.", metavar="URI")],
     output: Annotated[str, typer.Option(help="Folder for the tables; the same again resumes.", metavar="URI")],
+    manifest: Annotated[
+        str, typer.Option(help="JSON Lines, Parquet or CSV; a file, folder or glob.", metavar="URI", show_default=False)
+    ] = "",
+    video: Annotated[
+        str | None, typer.Option(help="One video in place of a manifest, with its --box.", metavar="URI")
+    ] = None,
+    box: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="An object of --video, in pixels; ID= names it, @FRAME starts it there. Give one a object.",
+            metavar="[ID=]X,Y,W,H[@FRAME]",
+        ),
+    ] = None,
     weights: Annotated[
         str | None, typer.Option(help="Our safetensors or a public SiamMask .pth [the bundled model].", metavar="URI")
     ] = None,
@@ -82,6 +94,8 @@ def segment(
         options = SegmentOptions(
             manifest=manifest,
             output=output,
+            video=video,
+            boxes=tuple(box or ()),
             weights=weights,
             device=device,  # type: ignore[arg-type]
             precision=precision,  # type: ignore[arg-type]

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from model.start_box import FORM, BoxError, parse_boxes
 from pipeline.decode.events import DecodeLimits
 
 Device = Literal["auto", "cpu", "cuda"]
@@ -42,6 +43,8 @@ class ActorCount:
 class SegmentOptions:
     """What `jobs/segment.py` was asked to do; the fields are its options, one for one.
 
+    Either `manifest` is given, or it is empty and `video` and `boxes` stand in its place.
+
     Raises:
         UsageError: a value is out of its range; the message names the option.
     """
@@ -74,6 +77,8 @@ class SegmentOptions:
     limit: int | None = None
     dry_run: bool = False
     report: bool = True
+    video: str | None = None
+    boxes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         choices = (
@@ -101,11 +106,29 @@ class SegmentOptions:
             _check(most > 0, name, most, "more than 0")
         for name, fraction in (("max-corrupt", self.max_corrupt), ("max-failed", self.max_failed)):
             _check(0 <= fraction <= 1, name, fraction, "a fraction from 0 to 1")
+        self._check_source()
         _check(self.commit_every > 0, "commit-every", self.commit_every, "more than 0 seconds")
         _check(self.wait_for_lease >= 0, "wait-for-lease", self.wait_for_lease, "0 seconds or more")
         _check(self.gpus_per_actor > 0, "gpus-per-actor", self.gpus_per_actor, "more than 0, such as 0.25 or 1")
         whole = self.gpus_per_actor <= 1 or float(self.gpus_per_actor).is_integer()
         _check(whole, "gpus-per-actor", self.gpus_per_actor, "a fraction of one GPU, or a whole number")
+
+    def _check_source(self) -> None:
+        """A manifest, or one video with its boxes."""
+        if self.video is None and self.boxes:
+            raise UsageError(f"--box {self.boxes[0]}: give its video by --video; the boxes of a manifest are in it")
+        if self.video is None and not self.manifest:
+            raise UsageError("--manifest is missing: name a manifest, or one video by --video and --box")
+        if self.video is None:
+            return
+        if self.manifest:
+            raise UsageError(f"--video {self.video}: a run takes a manifest or one video; leave out one of them")
+        if not self.boxes:
+            raise UsageError(f"--video {self.video}: give the object to track as --box {FORM}")
+        try:
+            parse_boxes(self.boxes)
+        except BoxError as error:
+            raise UsageError(f"--{error}" if str(error).startswith("box") else f"--box: {error}") from None
 
     @property
     def weights_uri(self) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import platform
 import secrets
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,6 +19,7 @@ from pipeline import storage
 from pipeline.interrupt import take_signals_again
 from pipeline.manifest import ABSENT, ClipHashes, Manifest, ManifestError, digest, read_manifest
 from pipeline.models import RunModel, check_model, config_hash
+from pipeline.one_video import write_manifest
 from pipeline.options import SegmentOptions, UsageError
 from pipeline.placement import Placement, observe_cluster, place
 from pipeline.raycluster import configure_data, connect
@@ -38,6 +40,7 @@ class Prepared:
         run_id: sortable by start, unique.
         owns_ray: whether this run connected to Ray, and so may disconnect.
         config_hash: of what changes results.
+        scratch: folder of the manifest that stands for `--video` and `--box`; goes away with this.
     """
 
     options: SegmentOptions
@@ -49,6 +52,7 @@ class Prepared:
     placement: Placement
     owns_ray: bool
     started_at: datetime
+    scratch: tempfile.TemporaryDirectory | None = None
 
     @property
     def run_folder(self) -> str:
@@ -81,6 +85,9 @@ def prepare(options: SegmentOptions) -> Prepared:
         logger.warning(
             "%s ignores conditional writes: make sure that no two runs write it at once", storage.redact(output)
         )
+    manifest_uri, scratch = options.manifest, None
+    if options.video is not None:
+        manifest_uri, scratch = write_manifest(options.video, options.boxes)
     model = check_model(options.weights_uri, options.preset)
     owns_ray = connect()
     take_signals_again()
@@ -88,11 +95,12 @@ def prepare(options: SegmentOptions) -> Prepared:
     placement = place(options, observe_cluster())
     try:
         manifest = read_manifest(
-            options.manifest,
+            manifest_uri,
             stride=options.stride,
             keep_columns=options.keep_columns,
             limit=options.limit,
             reserved=CLIPS.names,
+            in_process=scratch is not None,
         )
     except storage.StorageError as error:
         raise UsageError(f"--manifest: {error}") from error
@@ -108,6 +116,7 @@ def prepare(options: SegmentOptions) -> Prepared:
         placement=placement,
         owns_ray=owns_ray,
         started_at=started,
+        scratch=scratch,
     )
 
 
@@ -155,7 +164,7 @@ def config(prepared: Prepared) -> dict[str, Any]:
         "config_hash": prepared.config_hash,
         "options": {
             **prepared.options.to_dict(),
-            **{name: storage.redact(getattr(prepared.options, name)) for name in ("manifest", "output")},
+            **{name: storage.redact(getattr(prepared.options, name) or "") for name in ("manifest", "video", "output")},
             "weights": storage.redact(prepared.options.weights_uri),
         },
         "weights": {

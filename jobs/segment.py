@@ -83,6 +83,7 @@ def segment(
     limit: Annotated[int | None, typer.Option(help="Only the first N clips.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, print the plan, run nothing.")] = False,
     report: Annotated[bool, typer.Option(help="Write report.html and report.json at the end.")] = True,
+    report_clips: Annotated[int, typer.Option(help="Most clips shown in the report.")] = 24,
 ) -> None:
     """Track and segment the objects of MANIFEST's clips into OUTPUT/masks and OUTPUT/clips."""
     from pipeline.raycluster import choose_authentication
@@ -122,6 +123,7 @@ def segment(
             limit=limit,
             dry_run=dry_run,
             report=report,
+            report_clips=report_clips,
         )
         status = run(options)
     except UsageError as error:

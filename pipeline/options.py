@@ -77,6 +77,7 @@ class SegmentOptions:
     limit: int | None = None
     dry_run: bool = False
     report: bool = True
+    report_clips: int = 24
     video: str | None = None
     boxes: tuple[str, ...] = ()
 
@@ -108,6 +109,7 @@ class SegmentOptions:
             _check(0 <= fraction <= 1, name, fraction, "a fraction from 0 to 1")
         self._check_source()
         _check(self.commit_every > 0, "commit-every", self.commit_every, "more than 0 seconds")
+        _check(self.report_clips >= 0, "report-clips", self.report_clips, "0 or more")
         _check(self.wait_for_lease >= 0, "wait-for-lease", self.wait_for_lease, "0 seconds or more")
         _check(self.gpus_per_actor > 0, "gpus-per-actor", self.gpus_per_actor, "more than 0, such as 0.25 or 1")
         whole = self.gpus_per_actor <= 1 or float(self.gpus_per_actor).is_integer()

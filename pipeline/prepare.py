@@ -156,7 +156,7 @@ def finished_clips(prepared: Prepared, *, ok_only: bool = False) -> tuple[ClipHa
 
 
 def config(prepared: Prepared) -> dict[str, Any]:
-    """What `config.json` records: options, weights with their licence, placement and versions."""
+    """What `config.json` records: options, where videos are, weights with their licence, placement, versions."""
     placed, model = prepared.placement, prepared.model
     return {
         "run_id": prepared.run_id,
@@ -167,6 +167,7 @@ def config(prepared: Prepared) -> dict[str, Any]:
             **{name: storage.redact(getattr(prepared.options, name) or "") for name in ("manifest", "video", "output")},
             "weights": storage.redact(prepared.options.weights_uri),
         },
+        "video_folders": [storage.redact(folder) for folder in prepared.manifest.folders],
         "weights": {
             "name": model.name,
             "sha256": model.digest,

@@ -32,7 +32,7 @@ from pipeline.options import SegmentOptions, UsageError
 from pipeline.prepare import Prepared, config, finished_clips, prepare
 from pipeline.progress import Counts, ProgressDisplay
 from pipeline.recovery import forget_failed, remove_orphans
-from pipeline.report import Figures, collect, render_page
+from pipeline.report import Figures, RunFacts, collect, write_report
 from pipeline.segmenter import RunPlan
 from pipeline.shards import Plan, missing, plan_shards, write_plan
 
@@ -230,18 +230,21 @@ class _Run:
 
     def _figures(self) -> Figures:
         prepared = self._prepared
-        return collect(
-            prepared.output,
+        facts = RunFacts(
             prepared.run_id,
-            self._counts,
-            time.monotonic() - self._began,
-            prepared.placement.actors.maximum,
+            stride=self._options.stride,
+            wall_s=time.monotonic() - self._began,
+            actors=prepared.placement.actors.maximum,
+            busy_s=self._counts.busy_s,
+            commits=self._counts.commits,
         )
+        return collect(prepared.output, facts, shown=self._options.report_clips)
 
     def _report(self, status: int, figures: Figures | None = None) -> None:
+        """Write the report. The tables are whole without it: what goes wrong here is a warning."""
         if not self._options.report:
             return
-        prepared, figures = self._prepared, figures or self._figures()
+        prepared = self._prepared
         run = {
             "run_id": prepared.run_id,
             "exit_status": status,
@@ -249,9 +252,12 @@ class _Run:
             "started_at": prepared.started_at.isoformat(timespec="seconds"),
             "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
         }
-        self._write("report.json", {**run, **figures.to_dict()})
-        page = render_page(figures, run=run, config=config(prepared))
-        storage.write_bytes(storage.join(prepared.run_folder, "report.html"), page.encode())
+        try:
+            figures = figures or self._figures()
+            # A failed run ends at once, and may have no Ray any more to draw with.
+            write_report(prepared.output, figures, run=run, config=config(prepared), gallery=status != FAILED)
+        except Exception as error:
+            logger.warning("the run has no report: %s", error)
 
     def _write(self, name: str, value: dict[str, Any]) -> None:
         text = json.dumps(value, indent=2, default=str) + "\n"

@@ -64,6 +64,11 @@ class Manifest:
     _options: ReadOptions = field(repr=False)
     _in_process: bool = field(repr=False)
 
+    @property
+    def folders(self) -> list[str]:
+        """URIs of the folders from which relative video URIs are seen, sorted."""
+        return sorted({file.folder for file in self._files})
+
     def rows(self) -> Iterator[list[ClipRow]]:
         """The clips in the order of the manifest, in batches, read again.
 

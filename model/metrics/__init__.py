@@ -1,4 +1,4 @@
-"""How well masks agree with the truth, as the field measures it."""
+"""How well masks and boxes agree with the truth, as the field measures it."""
 
 from model.metrics.davis import (
     Statistics,
@@ -8,5 +8,24 @@ from model.metrics.davis import (
     region_j,
     statistics,
 )
+from model.metrics.polygons import polygon_overlap
+from model.metrics.supervised import PolygonTracker, State, Trajectory, judged_overlaps, run_supervised
+from model.metrics.vot import EAO_WINDOWS, Scores, scores
 
-__all__ = ["Statistics", "boundary_f", "judged_frames", "mask_boundary", "region_j", "statistics"]
+__all__ = [
+    "EAO_WINDOWS",
+    "PolygonTracker",
+    "Scores",
+    "State",
+    "Statistics",
+    "Trajectory",
+    "boundary_f",
+    "judged_frames",
+    "judged_overlaps",
+    "mask_boundary",
+    "polygon_overlap",
+    "region_j",
+    "run_supervised",
+    "scores",
+    "statistics",
+]

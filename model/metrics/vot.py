@@ -1,0 +1,129 @@
+"""Accuracy, robustness and expected average overlap of VOT, under two rules that the field uses, by name.
+
+`reference`: as the published SiamMask was judged. `vot-toolkit`: as the challenge's own toolkit 0.7 computes them.
+They agree on the protocol, the overlap and what counts in a sequence; they differ in how sequences are put together, in
+how robustness is written, and in where the runs of EAO begin and end.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+
+from model.metrics.supervised import RESTART_AFTER, State, Trajectory, judged_overlaps
+
+Rule = Literal["reference", "vot-toolkit"]
+RULES: tuple[Rule, ...] = get_args(Rule)
+
+EAO_WINDOWS = {"vot2015": (108, 371), "vot2016": (108, 371), "vot2017": (100, 356), "vot2018": (100, 356)}
+"""First and last length, in frames, that EAO averages over, by challenge."""
+
+_SENSITIVITY = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """What a rule says of a set of trajectories.
+
+    Attributes:
+        rule: which.
+        accuracy: mean overlap, 0 to 1; `reference`: over all frames that count; `vot-toolkit`: a mean a sequence,
+            weighted by the sequence's length.
+        robustness: losses. `reference`: in 100 frames of all sequences; `vot-toolkit`: in a sequence, weighted by the
+            sequence's length.
+        reliability: chance of not being lost in 30 frames, exp(-30 losses / frames); the AR plot's axis.
+        eao: expected average overlap; NaN where every sequence is shorter than the window.
+        curve: expected overlap of a run by its length, float64; `curve[k]` is of k frames after the start.
+        losses, frames: sums over all sequences.
+    """
+
+    rule: Rule
+    accuracy: float
+    robustness: float
+    reliability: float
+    eao: float
+    curve: np.ndarray
+    losses: int
+    frames: int
+
+
+def scores(trajectories: Sequence[Trajectory], rule: Rule, window: tuple[int, int]) -> Scores:
+    """Judge one run a sequence under a rule; `window` as in `EAO_WINDOWS`.
+
+    Raises:
+        ValueError: there is no trajectory or no such rule.
+    """
+    if not trajectories:
+        raise ValueError("no trajectory to judge")
+    if rule not in RULES:
+        raise ValueError(f"no rule {rule!r}: expected one of {', '.join(RULES)}")
+    lengths = np.array([len(each) for each in trajectories])
+    losses = np.array([len(each.losses) for each in trajectories])
+    judged = [judged_overlaps(each) for each in trajectories]
+    low, high = window
+    if rule == "reference":
+        together = np.concatenate(judged)
+        accuracy = float(together.mean()) if len(together) else math.nan
+        robustness = 100 * float(losses.sum()) / float(lengths.sum())
+        reliability = math.exp(-_SENSITIVITY * losses.sum() / lengths.sum())
+        curve = reference_curve(trajectories)
+        part = curve[low - 1 : high]
+    else:
+        means = [float(values.mean()) if len(values) else 0.0 for values in judged]
+        accuracy = float(np.average(means, weights=lengths))
+        robustness = float(np.average(losses, weights=lengths))
+        reliability = math.exp(-_SENSITIVITY * robustness / lengths.mean())
+        curve = toolkit_curve(trajectories)
+        part = curve[low : high + 1]
+    eao = float(part.mean()) if len(part) else math.nan
+    return Scores(
+        rule, accuracy, robustness, reliability, eao, curve, int(losses.sum()), int(lengths.sum())
+    )  # fmt: skip
+
+
+def toolkit_curve(trajectories: Sequence[Trajectory]) -> np.ndarray:
+    """Expected overlap by length, float64 [L], L the longest run: `vot-toolkit`.
+
+    A run goes from a start up to the frame before the loss, or to the sequence's end. A lost run counts with zeros at
+    every greater length, one that reached the end only up to its own.
+    """
+    runs: list[tuple[np.ndarray, bool]] = []
+    for each in trajectories:
+        overlaps = np.where(each.states == State.TRACKED, each.overlaps, 0.0)
+        for start, loss in zip(each.starts, [*each.losses, None], strict=False):
+            runs.append((overlaps[start:loss], loss is not None))
+    return _expected(runs, max(len(run) for run, _ in runs))
+
+
+def reference_curve(trajectories: Sequence[Trajectory]) -> np.ndarray:
+    """Expected overlap by length, float64 [L], L the longest sequence: `reference`.
+
+    A run goes from a start to the start after it, that frame included, with 0 wherever the tracker said nothing or was
+    lost, and goes on with zeros; the last goes to the sequence's end. A loss with no frame left to start again does
+    not cut the run that it ends.
+    """
+    runs: list[tuple[np.ndarray, bool]] = []
+    for each in trajectories:
+        overlaps = np.where(each.states == State.TRACKED, each.overlaps, 0.0)
+        starts = [0] + [loss + RESTART_AFTER for loss in each.losses if loss + RESTART_AFTER <= len(each)]
+        for start, after in zip(starts, [*starts[1:], None], strict=True):
+            runs.append((overlaps[start : None if after is None else after + 1], after is not None))
+    curve = _expected(runs, max(len(each) for each in trajectories))
+    curve[0] = 1.0
+    return curve
+
+
+def _expected(runs: list[tuple[np.ndarray, bool]], longest: int) -> np.ndarray:
+    """Mean over the runs that count at a length of their mean overlap up to it, the start's own frame left out."""
+    total, count = np.zeros(longest), np.zeros(longest)
+    for overlaps, lost in runs:
+        reach = longest if lost else len(overlaps)
+        values = np.zeros(longest)
+        values[1 : len(overlaps)] = overlaps[1:]
+        total[:reach] += np.concatenate([[0.0], np.cumsum(values[1:]) / np.arange(1, longest)])[:reach]
+        count[:reach] += 1
+    return np.divide(total, count, out=np.zeros(longest), where=count > 0)

@@ -1,0 +1,129 @@
+"""Run the tracker over VOT sequences under the supervised protocol, and put what came out into tables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline.evaluate.sequences import VotSequence
+from pipeline.options import UsageError
+
+if TYPE_CHECKING:
+    from model.engine import Engine
+    from model.metrics import Scores, Trajectory
+
+STATES = ("skipped", "started", "lost", "tracked")
+"""Names of `model.metrics.State`, by number."""
+
+
+@dataclass(frozen=True, slots=True)
+class VotResult:
+    """Trajectories and what each rule says of them.
+
+    Attributes:
+        trajectories: one a sequence.
+        scores: one a rule.
+        window: first and last length, in frames, that EAO averages over.
+        frames: a row a frame: sequence, frame_index, state, judged, overlap, corners.
+        sequences: a row a sequence: sequence, frames, losses, accuracy (mean overlap of its judged frames).
+        rules: a row a rule.
+    """
+
+    trajectories: Sequence[Trajectory]
+    scores: Sequence[Scores]
+    window: tuple[int, int]
+    frames: pa.Table
+    sequences: pa.Table
+    rules: pa.Table
+
+
+def judge_vot(
+    sequences: Sequence[VotSequence],
+    engine: Engine,
+    *,
+    window: tuple[int, int],
+    rotated_box: str = "mbr",
+    at_once: int = 1,
+    done: Callable[[Trajectory], None] = lambda trajectory: None,
+) -> VotResult:
+    """Track every sequence, `at_once` of them side by side, and judge them together.
+
+    Args:
+        done: called with each trajectory, in order.
+
+    Raises:
+        UsageError: a sequence's frames cannot be read or do not fit its truth.
+    """
+    from model.metrics import run_supervised, scores
+    from model.metrics.vot import RULES
+    from model.polygon_tracker import EngineTracker
+
+    def track(sequence: VotSequence) -> Trajectory:
+        try:
+            return run_supervised(
+                sequence.name, EngineTracker(engine, rotated_box), sequence.frames(), sequence.truth
+            )  # fmt: skip
+        except ValueError as error:
+            raise UsageError(str(error)) from error
+
+    trajectories = []
+    with ThreadPoolExecutor(at_once, thread_name_prefix="vot") as pool:
+        for trajectory in pool.map(track, sequences):
+            trajectories.append(trajectory)
+            done(trajectory)
+    judged = [scores(trajectories, rule, window) for rule in RULES]
+    frames, found = frame_table(trajectories), sequence_table(trajectories)
+    return VotResult(trajectories, judged, window, frames, found, rule_table(judged, window))
+
+
+def frame_table(trajectories: Sequence[Trajectory]) -> pa.Table:
+    """A row a frame; `overlap` is null where the tracker said nothing."""
+    from model.metrics.supervised import judged
+
+    parts = []
+    for each in trajectories:
+        said = ~np.isnan(each.overlaps)
+        corners = [row.tolist() if known else None for row, known in zip(each.polygons, said, strict=True)]
+        parts.append(
+            pa.table(
+                {
+                    "sequence": pa.array([each.name] * len(each), pa.string()),
+                    "frame_index": pa.array(np.arange(len(each))),
+                    "state": pa.array([STATES[state] for state in each.states], pa.string()),
+                    "judged": pa.array(judged(each)),
+                    "overlap": pa.array(each.overlaps, mask=~said),
+                    "corners": pa.array(corners, pa.list_(pa.float32(), 8)),
+                }
+            )
+        )
+    return pa.concat_tables(parts)
+
+
+def sequence_table(trajectories: Sequence[Trajectory]) -> pa.Table:
+    """A row a sequence; `accuracy` is null where no frame is judged."""
+    from model.metrics import judged_overlaps
+
+    judged = [judged_overlaps(each) for each in trajectories]
+    return pa.table(
+        {
+            "sequence": pa.array([each.name for each in trajectories], pa.string()),
+            "frames": pa.array([len(each) for each in trajectories], pa.int64()),
+            "judged": pa.array([len(values) for values in judged], pa.int64()),
+            "losses": pa.array([len(each.losses) for each in trajectories], pa.int64()),
+            "accuracy": pa.array([float(values.mean()) if len(values) else None for values in judged], pa.float64()),
+        }
+    )
+
+
+def rule_table(scores: Sequence[Scores], window: tuple[int, int]) -> pa.Table:
+    """A row a rule; `eao` is null where every sequence is shorter than the window."""
+    names = ("rule", "accuracy", "robustness", "reliability", "eao", "losses", "frames")
+    rows = [{name: getattr(each, name) for name in names} for each in scores]
+    for row in rows:
+        row.update({"eao": None if np.isnan(row["eao"]) else row["eao"], "low": window[0], "high": window[1]})
+    return pa.Table.from_pylist(rows)

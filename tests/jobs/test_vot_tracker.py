@@ -1,0 +1,70 @@
+"""vot-toolkit itself runs our tracker over TraX, and says of it what our own evaluation says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from model.metrics import Trajectory, scores
+from pipeline.evaluate.engine import open_engine
+from pipeline.evaluate.sequences import find_sequences
+from pipeline.evaluate.vot import judge_vot
+from tests.vot_judge import Judged, judge
+
+WINDOW = (4, 12)
+
+
+def made_sequence(folder: Path) -> None:
+    """A dark square on grey noise that jumps out of the search window twice, as pictures with rotated truth."""
+    import cv2
+
+    rng = np.random.default_rng(0)
+    ground = rng.integers(110, 150, (140, 220, 3), dtype=np.uint8)
+    (folder / "jump" / "color").mkdir(parents=True)
+    truth = []
+    for index in range(22):
+        x = 25 + 2 * index if index < 6 else 190 - index if index < 17 else 30 + index
+        picture = ground.copy()
+        corners = np.array([[x - 14, 62], [x + 10, 52], [x + 18, 76], [x - 6, 86]])
+        cv2.fillPoly(picture, [corners.astype(np.int32)], (30, 40, 200))
+        cv2.imwrite(str(folder / "jump" / "color" / f"{index + 1:08d}.png"), picture)
+        truth.append(",".join(map(str, corners.reshape(-1))))
+    (folder / "jump" / "groundtruth.txt").write_text("\n".join(truth) + "\n")
+
+
+def assert_same(ours: Trajectory, theirs: Judged, window: tuple[int, int], tolerance: float) -> None:
+    assert ours.states.tolist() == theirs.kinds
+    assert np.nan_to_num(ours.overlaps) == pytest.approx(theirs.overlaps, abs=tolerance)
+    found = scores([ours], "vot-toolkit", window)
+    assert found.accuracy == pytest.approx(theirs.accuracy, abs=tolerance)
+    assert found.robustness == theirs.failures
+    assert found.reliability == pytest.approx(theirs.reliability, abs=tolerance)
+    assert found.curve == pytest.approx(theirs.curve, abs=tolerance)
+    assert found.eao == pytest.approx(theirs.curve[window[0] : window[1] + 1].mean(), abs=tolerance)
+
+
+def test_vot_toolkit_runs_the_tracker_and_agrees(tmp_path: Path) -> None:
+    made_sequence(tmp_path / "sequences")
+    (sequence,) = find_sequences(tmp_path / "sequences")
+    with open_engine(None, device="cpu") as engine:
+        ours = judge_vot([sequence], engine, window=WINDOW).trajectories[0]
+    assert len(ours.losses) >= 2  # the protocol's restarts are part of what is compared
+    assert_same(ours, judge(tmp_path / "workspace", sequence.frames(), sequence.truth), WINDOW, 1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.shared
+def test_bag_scores_as_under_vot_toolkit(shared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (sequence,) = find_sequences(shared / "data" / "videos", ("pysot_bag",))
+    with open_engine(None, device="cpu") as engine:
+        ours = judge_vot([sequence], engine, window=(100, 356))
+    theirs = judge(tmp_path / "workspace", sequence.frames(), sequence.truth)
+    with capsys.disabled():
+        found = ours.scores[1]
+        difference = np.abs(np.nan_to_num(ours.trajectories[0].overlaps) - theirs.overlaps).max()
+        eao = theirs.curve[100:357].mean()
+        print(f"\npysot_bag: A {found.accuracy:.5f} and {theirs.accuracy:.5f}, losses {found.losses} and ", end="")
+        print(f"{theirs.failures:.0f}, EAO {found.eao:.5f} and {eao:.5f}, overlaps within {difference:.1e}")
+    assert_same(ours.trajectories[0], theirs, (100, 356), 1e-3)

@@ -26,6 +26,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline import lease, storage
+from pipeline.merge import parquet_bytes
 from pipeline.part_names import CLIPS_FOLDER, MASKS_FOLDER, ClipsPart, masks_part_name
 from pipeline.spool import Spool
 from pipeline.storage.retry import retrying
@@ -164,7 +165,7 @@ class PartWriter:
         counts = self._upload_masks(rows, self._folder / masks, masks_uri)
         named = [{**rows[clip_id], "masks_part": masks if clip_id in counts else None} for clip_id in sorted(rows)]
         uri = storage.join(self._output, CLIPS_FOLDER, part.name)
-        data = _parquet(clips_table(named, self._schema))
+        data = parquet_bytes(clips_table(named, self._schema))
         try:
             # Where the store fails from here on, both files stay: the part may stand, and the next look tells.
             won = self._create(uri, data) and self._alone(part)
@@ -247,9 +248,3 @@ def _content(uri: str) -> bytes | None:
         return storage.read_bytes(uri)
     except storage.NotFound:
         return None
-
-
-def _parquet(table: pa.Table) -> bytes:
-    sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd")
-    return sink.getvalue().to_pybytes()

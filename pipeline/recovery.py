@@ -9,25 +9,23 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from pipeline import storage
+from pipeline.clips_parts import list_parts, read_parts
 from pipeline.manifest.ids import DIGEST_BYTES, ClipHashes, digest
-from pipeline.part_names import CLIPS_FOLDER, MASKS_FOLDER, ClipsPart, is_masks_part
+from pipeline.merge import finish_merge
+from pipeline.part_names import CLIPS_FOLDER, MASKS_FOLDER, is_masks_part
 from pipeline.tables import CLIPS, STATUSES
 
 log = logging.getLogger(__name__)
 
-_READERS = 16
 _MOST_DOUBLED = 1_000_000
-_IN_MEMORY_BYTES = 16 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +73,7 @@ def clip_rows(output: str, columns: Sequence[str] | None = None) -> Iterator[pa.
     Raises:
         StorageError: a part cannot be read; names it.
     """
-    for _, table in _tables(output, _parts(output), columns):
+    for _, table in read_parts(list_parts(output), columns):
         yield from table.to_batches()
 
 
@@ -84,10 +82,10 @@ def kept_columns(output: str) -> dict[str, pa.DataType] | None:
 
     All parts of a table must agree on them, so a run into the same output has to keep the same.
     """
-    part = next(_parts(output), None)
+    part = next(list_parts(output), None)
     if part is None:
         return None
-    _, table = next(_tables(output, iter([part]), None))
+    _, table = next(read_parts([part], None))
     return {field.name: field.type for field in table.schema if field.name not in CLIPS.names}
 
 
@@ -101,9 +99,10 @@ def forget_failed(output: str, mine: Callable[[Sequence[tuple[str, str]]], bool]
         output: the output folder.
         mine: whether all of these clips, by id and hash, will be run again.
     """
+    finish_merge(output)
     gone, attempt = [], 0
-    parts = (found for found in _parts(output) if found[0].status != "ok")
-    for part, table in _tables(output, parts, ["clip_id", "clip_hash", "attempt"]):
+    parts = (found for found in list_parts(output) if found[0].status != "ok")
+    for part, table in read_parts(parts, ["clip_id", "clip_hash", "attempt"]):
         clips = list(zip(table["clip_id"].to_pylist(), table["clip_hash"].to_pylist(), strict=True))
         if mine(clips):
             gone.append(part.name)
@@ -117,6 +116,8 @@ def forget_failed(output: str, mine: Callable[[Sequence[tuple[str, str]]], bool]
 def remove_orphans(output: str, *, until: float = math.inf) -> Removed:
     """Removes what no commit stands behind: masks parts that no clips part names, and unfinished files.
 
+    A merge of parts that was cut off (see `pipeline.merge`) is finished first.
+
     Two things that only a run cut off at a bad moment can leave are mended too: a clips part whose masks part
     is gone, and one that repeats a clip of another part. They are deleted; clips that no other part has are missing.
 
@@ -125,6 +126,7 @@ def remove_orphans(output: str, *, until: float = math.inf) -> Removed:
         until: a time of `time.monotonic` after which nothing more is looked for or removed; what is left is for
             the next run to remove.
     """
+    finish_merge(output)
     folders = [storage.join(output, name) for name in (MASKS_FOLDER, CLIPS_FOLDER)]
     unfinished = sum(storage.abort_uploads(folder) for folder in folders)
     masks = {
@@ -135,7 +137,7 @@ def remove_orphans(output: str, *, until: float = math.inf) -> Removed:
     named: Counter[str] = Counter()
     clips = ClipHashes()
     broken: list[str] = []
-    for part, table in _tables(output, _parts(output), ["clip_id", "masks_part"]):
+    for part, table in read_parts(list_parts(output), ["clip_id", "masks_part"]):
         if time.monotonic() >= until:
             return Removed(0, 0, unfinished)
         names = set(table["masks_part"].to_pylist()) - {None}
@@ -163,7 +165,7 @@ def _repeated(output: str, doubled: set[bytes], broken: Collection[str]) -> dict
     alone. Of two parts the one with fewer clips goes, so that the fewest clips, most often none, are missing then.
     """
     found = []
-    for part, table in _tables(output, _parts(output), ["clip_id", "masks_part"]):
+    for part, table in read_parts(list_parts(output), ["clip_id", "masks_part"]):
         ids = _ids(table)
         ours = {one for i in range(0, len(ids), DIGEST_BYTES) if (one := ids[i : i + 10]) in doubled}
         if ours and part.name not in broken:
@@ -195,46 +197,3 @@ def _delete(uris: Iterable[str], until: float) -> int:
 
 def _masks_uri(output: str, name: str) -> str:
     return storage.join(output, MASKS_FOLDER, name)
-
-
-def _parts(output: str) -> Iterator[tuple[ClipsPart, storage.Entry]]:
-    """The clips parts by shard and number."""
-    found = []
-    for entry in storage.list_files(output, f"{CLIPS_FOLDER}/"):
-        part = ClipsPart.parse(storage.name(entry.uri))
-        if part is not None:
-            found.append((part, entry))
-        elif entry.uri.endswith(".parquet"):
-            log.warning("%s is no part of this output; it is left alone", storage.redact(entry.uri))
-    found.sort(key=lambda one: (one[0].shard, one[0].number, one[0].status))
-    return iter(found)
-
-
-def _tables(
-    output: str, parts: Iterator[tuple[ClipsPart, storage.Entry]], columns: Sequence[str] | None
-) -> Iterator[tuple[ClipsPart, pa.Table]]:
-    with ThreadPoolExecutor(_READERS, thread_name_prefix="clips") as pool:
-        ahead: deque[tuple[ClipsPart, Future[pa.Table]]] = deque()
-        try:
-            for part, entry in parts:
-                ahead.append((part, pool.submit(_table, entry, columns)))
-                if len(ahead) >= 2 * _READERS:
-                    first, future = ahead.popleft()
-                    yield first, future.result()
-            while ahead:
-                first, future = ahead.popleft()
-                yield first, future.result()
-        finally:
-            for _, future in ahead:
-                future.cancel()
-
-
-def _table(entry: storage.Entry, columns: Sequence[str] | None) -> pa.Table:
-    chosen = list(columns) if columns is not None else None
-    if entry.size <= _IN_MEMORY_BYTES:
-        data = storage.read_bytes(entry.uri)
-        with storage.reporting(entry.uri, "read"):
-            return pq.read_table(pa.BufferReader(data), columns=chosen)
-    filesystem, path = storage.filesystem_for(entry.uri)
-    with storage.reporting(entry.uri, "read"):
-        return pq.read_table(path, filesystem=filesystem, columns=chosen)

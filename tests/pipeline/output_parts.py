@@ -29,7 +29,7 @@ def names(output: str, folder: str) -> list[str]:
 
 def read(output: str, folder: str) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
-    for entry in storage.list_files(output, f"{folder}/"):
+    for entry in storage.glob(f"{output}/{folder}/*.parquet"):
         rows += pq.read_table(pa.BufferReader(storage.read_bytes(entry.uri))).to_pylist()
     return rows
 

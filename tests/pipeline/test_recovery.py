@@ -130,7 +130,7 @@ def test_a_clip_of_two_shards_keeps_one_row(output: str, tmp_path: Path, held: l
             feed(wide, clip_id)
         wide.commit()
     assert recovery.remove_orphans(output) == recovery.Removed(masks_parts=1, clips_parts=1, unfinished=0)
-    assert check_promise(output) == {"a": "ok", "b": "ok", "c": "ok", "d": "ok"}, "of equal parts the first by name stays"
+    assert check_promise(output) == {"a": "ok", "b": "ok", "c": "ok", "d": "ok"}
 
 
 def test_a_store_that_does_not_list_uploads(
@@ -141,9 +141,11 @@ def test_a_store_that_does_not_list_uploads(
     denied = {"Error": {"Code": "AccessDenied"}, "ResponseMetadata": {"HTTPStatusCode": 403}}
 
     class Denying:
-        def paginate(self, **_: object) -> Iterator[dict[str, object]]:
+        def paginate(self, **_: object) -> Denying:
+            return self
+
+        def __iter__(self) -> Iterator[dict[str, object]]:
             raise ClientError(denied, "ListMultipartUploads")
-            yield {}
 
     with lease.acquire(output, "run-1", 0):
         storage.write_bytes(storage.join(output, "masks", masks_part_name("s")), b"orphan")

@@ -15,6 +15,7 @@ from av.video.reformatter import ColorRange, Colorspace
 
 BT709 = 1
 """FFmpeg's number for the primaries and the transfer of BT.709."""
+_ROUNDING_S = Fraction(1, 1000)
 
 
 class VideoWriter:
@@ -22,7 +23,8 @@ class VideoWriter:
 
     Use as a context manager; the file appears when the block ends without an error and has at least one frame.
     Without `pts_s` frames follow each other at the constant rate; with it each frame keeps its distance to the first
-    one, so that gaps stay gaps. 4:2:0 holds even sizes only: an odd width or height gets its last column or row twice.
+    one, so that gaps stay gaps; one that is off the constant rate by a millisecond or less, as some formats round, is
+    put on it. 4:2:0 holds even sizes only: an odd width or height gets its last column or row twice.
 
     Args:
         path: the file to write; its folder is made.
@@ -42,6 +44,7 @@ class VideoWriter:
         self._container = av.open(str(self._part), "w", format="mp4", options={"movflags": "+faststart"})
         self._stream: av.VideoStream | None = None
         self._first_s = Fraction(0)
+        self._last_tick = -1
 
     def write(self, frame: np.ndarray, pts_s: float | None = None) -> None:
         """Append a frame.
@@ -58,10 +61,16 @@ class VideoWriter:
         time_s = Fraction(self.frames) / self.rate if pts_s is None else Fraction(pts_s) - self._first_s
         colours = av.VideoFrame.from_ndarray(np.ascontiguousarray(even), format="rgb24")
         picture = colours.reformat(format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG)
-        picture.pts = round(time_s / self.time_base)
+        picture.pts = self._last_tick = self._tick(time_s)
         picture.time_base = self.time_base
         self._container.mux(self._stream.encode(picture))
         self.frames += 1
+
+    def _tick(self, time_s: Fraction) -> int:
+        at_rate = round(time_s * self.rate) / self.rate
+        near = abs(at_rate - time_s) <= min(_ROUNDING_S, 1 / (4 * self.rate))
+        tick = round((at_rate if near else time_s) / self.time_base)
+        return tick if tick > self._last_tick else round(time_s / self.time_base)
 
     def _open_stream(self, width: int, height: int) -> av.VideoStream:
         # One thread: the same bytes whatever the number of cores.

@@ -45,6 +45,15 @@ def test_own_times_keep_gaps(tmp_path: Path) -> None:
     assert read(tmp_path / "a.mp4")[0] == pytest.approx([0, 0.1, 0.5, 0.52], abs=2e-5)
 
 
+def test_times_rounded_to_milliseconds_keep_the_rate(tmp_path: Path) -> None:
+    with VideoWriter(tmp_path / "a.mp4", 30000 / 1001) as video:
+        for i in range(20):
+            video.write(frame(90), round(i * 1001 / 30000, 3))
+    times, _, rate = read(tmp_path / "a.mp4")
+    assert rate == Fraction(30000, 1001)
+    assert times == pytest.approx([i * 1001 / 30000 for i in range(20)], abs=1e-9)
+
+
 def test_odd_sizes_get_their_last_row_and_column_twice(tmp_path: Path) -> None:
     picture = frame(40, 49, 65)
     picture[-1], picture[:, -1] = 200, 200

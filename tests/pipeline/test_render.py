@@ -2,84 +2,34 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import av
 import cv2
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
-from pycocotools import mask as coco
 
 from model.overlay import OverlayStyle, colour_of
 from model.video_writer import VideoWriter
-from pipeline import storage
-from pipeline.render import RenderError, read_clip, render_clip
-from pipeline.tables import CLIPS, MASKS
-from tests.conftest import S3Store
+from pipeline import open_run
+from pipeline.reading import Run
+from pipeline.render import Layout, RenderError, draw_clip, render_clip, write_video
+from tests.pipeline.example_run import FPS, ExampleRun, write_example
+from tests.pipeline.videos import plain
 
-HEIGHT, WIDTH, FPS, FRAMES = 96, 160, 25, 30
-START, END = 4, 28
 ONLY_FILL = OverlayStyle(opacity=1.0, contour=False, box=False, label=False)
-
-
-@dataclass(frozen=True)
-class Example:
-    video: Path
-    output: str
-    masks: dict[tuple[str, int], np.ndarray]
-
-
-def blob(object_id: str, frame: int) -> np.ndarray:
-    mask = np.zeros((HEIGHT, WIDTH), np.uint8)
-    centre = (20 + 4 * frame, 30) if object_id == "a" else (130 - 3 * frame, 66)
-    cv2.circle(mask, centre, 16, 1, -1)
-    return mask.astype(bool)
-
-
-def mask_row(object_id: str, frame: int, mask: np.ndarray) -> dict[str, Any]:
-    rle = coco.encode(np.asfortranarray(mask, dtype=np.uint8))
-    return {
-        "clip_id": "two",
-        "object_id": object_id,
-        "frame_index": frame,
-        "pts_s": frame / FPS,
-        "score": 0.9,
-        "mask": {"size": rle["size"], "counts": rle["counts"].decode()},
-        "corners": [1.0] * 8,
-    }
-
-
-def write_tables(folder: Path, rows: list[dict[str, Any]]) -> None:
-    clips = [
-        {"clip_id": "two", "status": "ok", "masks_part": "part-x.parquet", "start_frame": START, "end_frame": END},
-        {"clip_id": "bad", "status": "failed", "error_stage": "open", "error_message": "no video stream"},
-    ]
-    for name, schema, values in (("masks", MASKS, rows), ("clips", CLIPS, clips)):
-        (folder / name).mkdir(parents=True)
-        pq.write_table(pa.Table.from_pylist(values, schema), folder / name / "part-x.parquet")
+KERNEL = np.ones((7, 7), np.uint8)
 
 
 @pytest.fixture(scope="module")
-def example(tmp_path_factory: pytest.TempPathFactory) -> Example:
-    """A clip [4, 28) of a noisy video; object b starts at frame 10, frame 12 has no rows."""
-    folder = tmp_path_factory.mktemp("render")
-    rng = np.random.default_rng(0)
-    ground = rng.integers(60, 190, (HEIGHT // 8, WIDTH // 8, 3), np.uint8).repeat(8, 0).repeat(8, 1)
-    with VideoWriter(folder / "source.mp4", FPS, quality=10) as video:
-        for frame in range(FRAMES):
-            video.write(np.roll(ground, 2 * frame, axis=1))
-    masks = {
-        (object_id, frame): blob(object_id, frame)
-        for object_id, first in (("a", START), ("b", 10))
-        for frame in range(first, END)
-        if frame != 12
-    }
-    write_tables(folder / "run", [mask_row(*key, mask) for key, mask in masks.items()])
-    return Example(folder / "source.mp4", str(folder / "run"), masks)
+def example(tmp_path_factory: pytest.TempPathFactory) -> ExampleRun:
+    return write_example(tmp_path_factory.mktemp("example"))
+
+
+@pytest.fixture(scope="module")
+def run(example: ExampleRun) -> Run:
+    return open_run(example.output)
 
 
 def decode(path: Path) -> tuple[np.ndarray, list[float], float]:
@@ -91,60 +41,122 @@ def decode(path: Path) -> tuple[np.ndarray, list[float], float]:
         return pictures, [float(frame.time or 0) for frame in frames], float(stream.average_rate)
 
 
-def test_same_frames_size_and_rate(example: Example, tmp_path: Path) -> None:
-    rendered = render_clip(example.output, "two", str(example.video), tmp_path / "two.mp4")
-    pictures, times, rate = decode(tmp_path / "two.mp4")
-    assert pictures.shape == (END - START, HEIGHT, WIDTH, 3)
-    assert (rendered.frames, rendered.height, rendered.width) == pictures.shape[:3]
-    assert rate == pytest.approx(FPS) and rendered.fps == pytest.approx(FPS)
-    assert times == pytest.approx([i / FPS for i in range(END - START)], abs=2e-5)
+def grown(mask: np.ndarray) -> np.ndarray:
+    return cv2.dilate(mask.astype(np.uint8), KERNEL).astype(bool)
 
 
-def test_pixels_are_the_tables_masks(example: Example, tmp_path: Path) -> None:
-    render_clip(example.output, "two", str(example.video), tmp_path / "two.mp4", ONLY_FILL)
-    pictures, _, _ = decode(tmp_path / "two.mp4")
-    source, _, _ = decode(example.video)
-    kernel = np.ones((7, 7), np.uint8)
-    for frame in range(START, END):
-        shown, original = pictures[frame - START].astype(int), source[frame].astype(int)
-        near = np.zeros((HEIGHT, WIDTH), bool)
+def shrunk(mask: np.ndarray) -> np.ndarray:
+    return cv2.erode(mask.astype(np.uint8), KERNEL).astype(bool)
+
+
+@pytest.mark.parametrize(
+    ("clip_id", "layout", "frames", "size"),
+    [
+        ("alpha", "overlay", 24, (96, 160)),
+        ("alpha", "side-by-side", 24, (96, 320)),
+        ("alpha", "masks", 24, (96, 160)),
+        ("odd", "overlay", 20, (76, 102)),  # 75 by 101, the last row and column twice
+        ("odd", "side-by-side", 20, (76, 202)),
+        ("cut", "masks", 10, (96, 128)),
+    ],
+)
+def test_same_frames_size_rate_and_times(
+    run: Run, tmp_path: Path, clip_id: str, layout: Layout, frames: int, size: tuple[int, int]
+) -> None:
+    rendered = write_video(run.clip(clip_id), tmp_path / "x.mp4", layout=layout)
+    pictures, times, rate = decode(tmp_path / "x.mp4")
+    assert pictures.shape == (frames, *size, 3)
+    assert rendered.frames == frames and rendered.fps == pytest.approx(FPS)
+    assert rate == pytest.approx(FPS, rel=1e-6)
+    assert times == pytest.approx([i / FPS for i in range(frames)], abs=2e-5)
+
+
+def test_pixels_are_the_tables_masks(run: Run, example: ExampleRun, tmp_path: Path) -> None:
+    write_video(run.clip("alpha"), tmp_path / "alpha.mp4", style=ONLY_FILL)
+    pictures, _, _ = decode(tmp_path / "alpha.mp4")
+    source = plain(example.videos["alpha"]).frames
+    for frame in range(4, 28):
+        shown, original = pictures[frame - 4].astype(int), source[frame].astype(int)
+        masks = {t.object_id: t.mask for t in example.of("alpha") if t.frame == frame}
+        assert (frame == 12) == (not masks)
+        near = np.zeros(shown.shape[:2], bool)
         for position, object_id in enumerate(("a", "b")):
-            mask = example.masks.get((object_id, frame))
-            if mask is None:
-                continue
-            near |= cv2.dilate(mask.astype(np.uint8), kernel).astype(bool)
-            inner = cv2.erode(mask.astype(np.uint8), kernel).astype(bool)
-            later = example.masks.get(("b", frame))
-            if object_id == "a" and later is not None:
-                inner &= ~cv2.dilate(later.astype(np.uint8), kernel).astype(bool)
-            if inner.any():
+            if object_id in masks:
+                near |= grown(masks[object_id])
+                inner = shrunk(masks[object_id])
+                if object_id == "a" and "b" in masks:
+                    inner &= ~grown(masks["b"])  # later ids lie over earlier ones
                 error = np.abs(shown[inner] - np.array(colour_of(position))).mean()
                 assert error < 12, f"object {object_id} is not filled in frame {frame}"
         assert np.abs(shown - original)[~near].mean() < 6, f"frame {frame} differs outside of its masks"
 
 
-def test_reads_from_s3(example: Example, s3_store: S3Store) -> None:
-    for name in ("masks", "clips"):
-        target = s3_store.uri(f"render/{name}/part-x.parquet")
-        storage.upload_file(Path(example.output, name, "part-x.parquet"), target)
-    masks = read_clip(s3_store.uri("render"), "two")
-    assert masks.object_ids == ["a", "b"]
-    assert [item.object_id for item in masks.at(11)] == ["a", "b"]
-    assert [item.object_id for item in masks.at(9)] == ["a"]
-    assert masks.at(12) == []
+def test_masks_alone_are_on_black(run: Run, example: ExampleRun) -> None:
+    for shown in draw_clip(run.clip("crowd"), layout="masks"):
+        masks = [t.mask for t in example.of("crowd") if t.frame == shown.index]
+        want = np.zeros((96, 128, 3), np.uint8)
+        for position, mask in enumerate(masks):
+            want[mask] = colour_of(position)
+        assert np.array_equal(shown.picture, want)
 
 
-def test_clips_that_cannot_be_shown(example: Example, tmp_path: Path) -> None:
-    target = tmp_path / "x.mp4"
-    with pytest.raises(RenderError, match=r"clip bad: it failed \(open: no video stream\)"):
-        render_clip(example.output, "bad", str(example.video), target)
-    with pytest.raises(RenderError, match="clip nobody: .* no clip of this id"):
-        render_clip(example.output, "nobody", str(example.video), target)
-    with pytest.raises(RenderError, match="clip two: its video does not decode"):
-        render_clip(example.output, "two", str(tmp_path / "absent.mp4"), target)
+def test_side_by_side_has_the_source_on_the_left(run: Run, example: ExampleRun) -> None:
+    source = plain(example.videos["alpha"]).frames
+    for shown in draw_clip(run.clip("alpha"), start=10, end=13, layout="side-by-side"):
+        left, right = shown.picture[:, :160], shown.picture[:, 160:]
+        assert np.array_equal(left, source[shown.index])
+        assert np.array_equal(left, right) == (shown.index == 12)
+
+
+def test_between_two_strides_the_last_masks_are_outlined(run: Run, example: ExampleRun) -> None:
+    source = plain(example.videos["odd"]).frames
+    masks = {t.frame: t.mask for t in example.of("odd")}
+    held = {shown.index: shown.picture for shown in draw_clip(run.clip("odd"), layout="masks")}
+    assert len(held) == 20
+    for index, picture in held.items():
+        mask = masks[index - index % 3]
+        if index % 3 == 0:
+            assert np.array_equal(picture.any(axis=2), mask)
+        else:
+            edge = picture.any(axis=2)
+            assert edge.any() and not edge[shrunk(mask)].any() and not edge[~grown(mask)].any()
+    for shown in draw_clip(run.clip("odd"), between="blank"):
+        assert np.array_equal(shown.picture, source[shown.index]) == (shown.index % 3 > 0)
+
+
+def test_one_clip_by_its_video(example: ExampleRun, tmp_path: Path) -> None:
+    moved = tmp_path / "moved.mkv"
+    moved.write_bytes(example.videos["crowd"].read_bytes())
+    rendered = render_clip(example.output, "crowd", str(moved), tmp_path / "x" / "crowd.mp4")
+    assert decode(rendered.path)[0].shape == (8, 96, 128, 3)
+
+
+def test_clips_that_cannot_be_shown(run: Run, example: ExampleRun, tmp_path: Path) -> None:
+    target, alpha = tmp_path / "x.mp4", run.clip("alpha")
+    with pytest.raises(RenderError, match=r"clip lost: .* it failed \(fetch: lost.mkv is not there\)"):
+        write_video(run.clip("lost"), target)
+    with pytest.raises(RenderError, match="no clip 'nobody'"):
+        render_clip(example.output, "nobody", "x.mp4", target)
+    with pytest.raises(RenderError, match="clip alpha: its video does not decode"):
+        write_video(replace(alpha, video=str(tmp_path / "absent.mp4")), target)
     with VideoWriter(tmp_path / "other.mp4", FPS) as video:
-        for _ in range(FRAMES):
+        for _ in range(30):
             video.write(np.zeros((64, 64, 3), np.uint8))
-    with pytest.raises(RenderError, match=r"clip two, frame 4: .*another video"):
-        render_clip(example.output, "two", str(tmp_path / "other.mp4"), target)
+    with pytest.raises(RenderError, match=r"clip alpha, frame 4: .*another video"):
+        write_video(replace(alpha, video=str(tmp_path / "other.mp4")), target)
     assert not target.exists()
+
+
+def test_a_partial_clip_ends_where_its_video_does(run: Run, example: ExampleRun, tmp_path: Path) -> None:
+    short = tmp_path / "short.mp4"
+    noise = np.random.default_rng(0)
+    with VideoWriter(short, FPS) as video:
+        for _ in range(10):
+            video.write(noise.integers(0, 256, (96, 128, 3), np.uint8))
+    data = short.read_bytes()
+    short.write_bytes(data[: len(data) * 3 // 5])
+    clip = replace(run.clip("cut"), video=str(short))
+    shown = [picture.index for picture in draw_clip(clip)]
+    assert shown == list(range(len(shown))) and 0 < len(shown) < 10
+    with pytest.raises(RenderError, match="does not decode"):
+        list(draw_clip(replace(clip, row={**clip.row, "status": "ok"})))

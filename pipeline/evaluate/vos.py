@@ -1,0 +1,173 @@
+"""Judge a run's masks against the truth: J and F by frame and object, on the rules of DAVIS or of YouTube-VOS."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import numpy as np
+from pycocotools import mask as coco
+
+from pipeline.evaluate.truth import Frames, Truth
+from pipeline.options import UsageError
+
+if TYPE_CHECKING:
+    from pipeline.reading import Run
+
+VosRules = Literal["davis", "youtube-vos"]
+VOS_RULES: tuple[VosRules, ...] = get_args(VosRules)
+
+Found = dict[int, dict[str, tuple[Mapping[str, Any], float]]]
+"""COCO RLE and score by frame index and object id."""
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectScores:
+    """One object of one sequence.
+
+    Attributes:
+        sequence, object_id, category: as the truth has them.
+        seen: whether the category is among those of training; None where that is not known.
+        frames: the frames judged, in order; `j`, `f`: the measures there, float64.
+        still_j: mean J of keeping the object's first true mask.
+        missing: judged frames without a row in the output; they count 0.
+    """
+
+    sequence: str
+    object_id: str
+    category: str
+    seen: bool | None
+    frames: tuple[int, ...]
+    j: np.ndarray
+    f: np.ndarray
+    still_j: float
+    missing: tuple[int, ...]
+
+
+def judge_vos(
+    run: Run, truth: Truth, rules: VosRules = "davis", seen: Mapping[tuple[str, str], bool] | None = None
+) -> Iterator[ObjectScores]:
+    """Judge every object of the truth, sequence by sequence; one sequence is in memory at a time.
+
+    The run's clips are matched by `clip_id` with the truth's sequences, its objects by `object_id`; where a sequence
+    and its clip have one object each, these are the same, whatever their ids.
+
+    Args:
+        seen: by sequence and object id, whether the category is among those of training.
+
+    Raises:
+        UsageError: no clip is of a sequence of the truth, or a mask is of another size than the truth.
+        StorageError: a table cannot be read.
+    """
+    clips = set(run.clip_ids)
+    if not clips & set(truth.objects):
+        raise UsageError(
+            f"{run.uri}: none of its clips is named like a sequence of {truth.uri}: its clips are called "
+            f"{_some(sorted(clips))}, the sequences {_some(list(truth.objects))}"
+        )
+    for sequence, objects in truth.objects.items():
+        frames = truth.frames(sequence)
+        found = _read(run, sequence, list(objects)) if sequence in clips else {}
+        for scores in judge_sequence(sequence, frames, found, rules):
+            yield ObjectScores(
+                **scores,
+                category=objects[scores["object_id"]],
+                seen=None if seen is None else seen[sequence, scores["object_id"]],
+            )
+
+
+def judge_sequence(sequence: str, truth: Frames, found: Found, rules: VosRules) -> list[dict[str, Any]]:
+    """Judge one sequence; a dict of an `ObjectScores`' values, but category and seen, for each object.
+
+    Raises:
+        UsageError: a mask is of another size than the truth; names sequence, frame and object.
+    """
+    from model.metrics import boundary_f, region_j
+
+    ids = sorted({object_id for objects in truth.values() for object_id in objects})
+    ends = (min(truth), max(truth))
+    values: dict[str, list[tuple[int, float, float, float, bool]]] = defaultdict(list)
+    first: dict[str, np.ndarray] = {}
+    for frame, objects in truth.items():
+        size = next(iter(objects.values()))["size"]
+        wanted = {one: decode(objects[one]) if one in objects else np.zeros(size, bool) for one in ids}
+        started = {one for one in ids if one in first}
+        first.update({one: mask for one, mask in wanted.items() if one not in first and mask.any()})
+        if rules == "davis" and frame in ends:
+            continue
+        said = found.get(frame, {})
+        masks = fuse({one: (decode(rle), score) for one, (rle, score) in said.items()})
+        for one in ids:
+            if rules == "youtube-vos" and one not in started:
+                continue
+            still = first.get(one, np.zeros(size, bool))
+            # Before an object is first seen there is nothing to say of it.
+            missing = one not in masks and one in first
+            mask = masks.get(one, np.zeros(size, bool))
+            try:
+                j, f = (0.0, 0.0) if missing else (region_j(mask, wanted[one]), boundary_f(mask, wanted[one]))
+            except ValueError as error:
+                raise UsageError(f"sequence {sequence}, frame {frame}, object {one}: {error}") from error
+            values[one].append((frame, j, f, region_j(still, wanted[one]), missing))
+    return [
+        {
+            "sequence": sequence,
+            "object_id": one,
+            "frames": tuple(row[0] for row in values[one]),
+            "j": np.array([row[1] for row in values[one]]),
+            "f": np.array([row[2] for row in values[one]]),
+            "still_j": float(np.mean([row[3] for row in values[one]])) if values[one] else math.nan,
+            "missing": tuple(row[0] for row in values[one] if row[4]),
+        }
+        for one in ids
+    ]
+
+
+def fuse(masks: Mapping[str, tuple[np.ndarray, float]]) -> dict[str, np.ndarray]:
+    """Give every pixel to one object: of those that claim it, the one of the highest score in this frame.
+
+    Args:
+        masks: bool [H, W] and score by object id; of equal scores the id that sorts first wins.
+
+    Returns:
+        Masks without overlap, bool [H, W], by object id.
+    """
+    if len(masks) < 2:
+        return {one: mask for one, (mask, _) in masks.items()}
+    order = sorted(masks, key=lambda one: (-masks[one][1], one))
+    taken = np.zeros_like(masks[order[0]][0])
+    fused = {}
+    for one in order:
+        mask = masks[one][0]
+        if mask.shape != taken.shape:
+            raise UsageError(f"objects {order[0]} and {one} of one frame have masks of different sizes")
+        fused[one] = mask & ~taken
+        taken |= mask
+    return fused
+
+
+def decode(rle: Mapping[str, Any]) -> np.ndarray:
+    """COCO RLE with text counts as bool [H, W]."""
+    counts = rle["counts"]
+    counts = counts.encode("ascii") if isinstance(counts, str) else counts
+    return coco.decode({"size": [int(side) for side in rle["size"]], "counts": counts}).astype(bool)
+
+
+def _read(run: Run, sequence: str, wanted: list[str]) -> Found:
+    """A clip's rows by frame, under the truth's object ids; those of objects that the truth has not are left out."""
+    columns = ["object_id", "frame_index", "score", "mask"]
+    rows = run.masks(clip_id=sequence, columns=columns).arrow().to_pylist()
+    ids = {row["object_id"] for row in rows}
+    renamed = {ids.pop(): wanted[0]} if len(ids) == len(wanted) == 1 else {one: one for one in wanted}
+    found: Found = defaultdict(dict)
+    for row in rows:
+        if row["object_id"] in renamed:
+            found[row["frame_index"]][renamed[row["object_id"]]] = (row["mask"], row["score"])
+    return found
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (", …" if len(names) > 3 else "") if names else "(none)"

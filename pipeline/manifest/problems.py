@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pipeline.options import UsageError
+from pipeline.storage.uris import redact_text
 
 MAX_PROBLEMS = 20
 """As many problems are listed at once."""
@@ -57,10 +58,10 @@ class ManifestError(UsageError):
 
 
 def show(value: object) -> str:
-    """A value as an error message quotes it: short, on one line, nothing where it is None."""
+    """A value as an error message quotes it: short, on one line, without secrets, nothing where it is None."""
     if value is None:
         return "nothing"
-    text = repr(value)
+    text = redact_text(repr(value))
     return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…"
 
 

@@ -15,6 +15,11 @@ from urllib.parse import unquote
 SCHEMES = "s3:// and local paths or file://"
 _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*)://")
 _BUCKET = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{1,254}$")
+_URI_IN_TEXT = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s\"'<>]*")
+_HOST_AND_PORT = re.compile(r"[^@:]*:[0-9]+")
+_SIGNED = re.compile(
+    r"[?&](?:X-(?:Amz|Goog)-(?:Signature|Credential|Security-Token)|AWSAccessKeyId|Signature|sig|token)=", re.IGNORECASE
+)
 _SECRET_QUERY = re.compile(
     r"([?&][^=&]*(?:signature|sig|token|credential|secret|password|accesskey)[^=&]*=)[^&\s]*", re.IGNORECASE
 )
@@ -40,18 +45,31 @@ class Location:
 
 def redact(uri: str) -> str:
     """The URI with `user:password@` and the values of signature, token or key parameters blanked."""
-    shown = re.sub(r"^([A-Za-z][A-Za-z0-9+.-]*://)[^/]*@", r"\1***@", uri)
-    return _SECRET_QUERY.sub(r"\1***", shown)
+    found = _SCHEME.match(uri)
+    scheme, rest = (found.group(0), uri[found.end() :]) if found else ("", uri)
+    host = rest.split("/", 1)[0]
+    if scheme and ":" in host and not _HOST_AND_PORT.fullmatch(host):
+        # A secret key may have slashes, so that the host's end is no end of it.
+        rest = "***" + rest[rest.rfind("@") :] if "@" in rest else "***"
+    elif scheme and "@" in host:
+        rest = "***" + rest[rest.index("@") :]
+    return scheme + _SECRET_QUERY.sub(r"\1***", rest)
+
+
+def redact_text(text: str) -> str:
+    """The text with the secrets blanked of every URI in it, wherever that begins."""
+    return _SECRET_QUERY.sub(r"\1***", _URI_IN_TEXT.sub(lambda found: redact(found.group(0)), text))
 
 
 def parse(uri: str) -> Location:
     """Parses an absolute or local URI; a relative local path is taken from the working directory.
 
     Raises:
-        StorageError: another scheme, a bad bucket name, credentials inside the URI, or a NUL character.
+        StorageError: another scheme, a bad bucket name, credentials or a signature inside the URI, or a NUL character.
     """
     if not uri or "\0" in uri:
         raise _refuse(uri, "it is empty or has a NUL character", "give s3://bucket/key or a path")
+    _refuse_signed(uri)
     found = _SCHEME.match(uri)
     if found is None:
         return Location(None, os.path.abspath(uri))
@@ -90,6 +108,7 @@ def resolve(base: str, relative: str) -> str:
         return parse(relative).uri
     if not relative:
         raise _refuse(relative, "it is empty", "give s3://bucket/key or a path")
+    _refuse_signed(relative)
     folder = parse(base)
     if folder.bucket is None:
         return parse(os.path.join(folder.key, relative)).uri
@@ -115,6 +134,11 @@ def parent(uri: str) -> str:
 def name(uri: str) -> str:
     """The last part of a URI."""
     return posixpath.basename(parse(uri).key)
+
+
+def _refuse_signed(uri: str) -> None:
+    if _SIGNED.search(uri):
+        raise _refuse(uri, "a signed URI is a secret", "give the plain URI; access is by the AWS settings of the node")
 
 
 def _refuse(uri: str, cause: str, advice: str) -> Exception:

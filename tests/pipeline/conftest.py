@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipeline import lease
+from pipeline.manifest import files
 from tests.conftest import S3Store
 
 
@@ -25,3 +26,18 @@ def held(output: str) -> Iterator[lease.Lease]:
     """The lease of the output, held by run-1."""
     with lease.acquire(output, "run-1", 0) as one:
         yield one
+
+
+@pytest.fixture(params=["local", "s3"])
+def folder(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty folder of each kind."""
+    if request.param == "local":
+        return str(tmp_path / "root")
+    store: S3Store = request.getfixturevalue("s3_store")
+    return store.uri(f"storage/{tmp_path.name}")
+
+
+@pytest.fixture
+def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files of a few rows are cut into many pieces, as large ones are."""
+    monkeypatch.setattr(files, "PIECE_BYTES", 97)

@@ -9,11 +9,13 @@ import logging
 import platform
 import secrets
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
 from typing import Any
+
+import pyarrow as pa
 
 from pipeline import storage
 from pipeline.interrupt import take_signals_again
@@ -78,9 +80,15 @@ def prepare(options: SegmentOptions) -> Prepared:
         raise UsageError(str(error)) from error
     try:
         output = storage.parse(options.output).uri
-        probe = storage.check_writable(output)
+        probe = storage.check_writable(output, storage.CHECKING)
     except storage.StorageError as error:
         raise UsageError(f"--output: {error}") from error
+    for name, uri in (("manifest", options.manifest), ("video", options.video), ("weights", options.weights_uri)):
+        try:
+            if uri:
+                storage.require_reachable(uri)
+        except storage.StorageError as error:
+            raise UsageError(f"--{name}: {error}") from error
     if not probe.conditional:
         logger.warning(
             "%s ignores conditional writes: make sure that no two runs write it at once", storage.redact(output)
@@ -133,10 +141,10 @@ def finished_clips(prepared: Prepared, *, ok_only: bool = False) -> tuple[ClipHa
     options, output = prepared.options, storage.redact(prepared.output)
     kept = kept_columns(prepared.output)
     wanted = {field.name: field.type for field in prepared.manifest.summary.kept}
-    if kept is not None and list(kept) != list(wanted):
+    if kept is not None and list(kept.items()) != list(wanted.items()):
         raise UsageError(
-            f"{output} keeps the manifest columns [{', '.join(kept)}], this run [{', '.join(wanted)}]: "
-            "give the same --keep-columns or another --output"
+            f"{output} keeps the manifest columns [{_named(kept)}], this run [{_named(wanted)}]: "
+            "give the same --keep-columns, with values of the same types, or another --output"
         )
     done = ClipHashes()
     for clip in finished(prepared.output):
@@ -153,6 +161,10 @@ def finished_clips(prepared: Prepared, *, ok_only: bool = False) -> tuple[ClipHa
         return done, require_unchanged(prepared.manifest, done)
     except ManifestError as error:
         raise UsageError(f"{output}: {error}") from error
+
+
+def _named(columns: Mapping[str, pa.DataType]) -> str:
+    return ", ".join(f"{name} {kind}" for name, kind in columns.items())
 
 
 def config(prepared: Prepared) -> dict[str, Any]:

@@ -16,6 +16,7 @@ import contextlib
 import fcntl
 import hashlib
 import os
+import stat
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -51,7 +52,7 @@ def staged(
         on_bytes: called with the size of each piece received, and with 0 while it waits for room; may raise to stop.
 
     Raises:
-        VideoError: stage "fetch": `NotFound`, `FileTooLarge`, `DiskFull` or `FetchError`.
+        VideoError: stage "fetch": `NotFound`, `NotAFile`, `FileTooLarge`, `DiskFull` or `FetchError`.
     """
     try:
         at = storage.parse(location)
@@ -60,6 +61,8 @@ def staged(
             return
         folder = Path(scratch) if scratch else default_scratch()
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if scratch is None and folder.stat().st_uid != os.getuid():
+            raise PermissionError(f"{folder} belongs to another user, who could put videos of theirs into it")
         sweep(folder)
         path = folder / (hashlib.sha256(at.uri.encode()).hexdigest()[:32] + ".video")
 
@@ -88,13 +91,16 @@ def sweep(folder: Path) -> None:
 
 
 def _local(path: Path, max_bytes: int | None) -> Path:
+    """A video where it lies; symbolic links are followed. To open a pipe or a device could take for ever."""
     try:
-        size = path.stat().st_size
+        found = path.stat()
     except OSError as error:
         kind = "NotFound" if isinstance(error, FileNotFoundError | NotADirectoryError) else "FetchError"
         raise VideoError("fetch", kind, f"cannot read {path}: {error.strerror}") from None
-    if max_bytes is not None and size > max_bytes:
-        raise VideoError("fetch", "FileTooLarge", f"{path} has {size} bytes, the limit is {max_bytes}")
+    if not stat.S_ISREG(found.st_mode):
+        raise VideoError("fetch", "NotAFile", f"{path} is a folder, pipe or device; name a file")
+    if max_bytes is not None and found.st_size > max_bytes:
+        raise VideoError("fetch", "FileTooLarge", f"{path} has {found.st_size} bytes, the limit is {max_bytes}")
     return path
 
 

@@ -70,8 +70,9 @@ def read_torch(path: Path) -> dict[str, Tensor]:
     harmless: list[Any] = [np.dtype, type(np.dtype(np.float64)), type(np.dtype(np.float32)), type(np.dtype(np.int64))]
     harmless.append(np._core.multiarray.scalar)  # type: ignore[attr-defined]
     try:
-        with torch.serialization.safe_globals(harmless):
-            content: Any = torch.load(path, map_location="cpu", weights_only=True)
+        # As a file without a name: torch.load goes by the suffix, and this one is told by its content.
+        with torch.serialization.safe_globals(harmless), path.open("rb") as file:
+            content: Any = torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         reason = str(error).splitlines()[0]
         raise WeightsError(

@@ -11,7 +11,7 @@ class VideoError(Exception):
     """A video that cannot be fetched, opened or decoded as asked.
 
     `stage` and `error_type` are the columns `error_stage` and `error_type` of `clips`. `error_type` is one of:
-    fetch: `NotFound`, `FetchError`, `DiskFull`, `FileTooLarge`;
+    fetch: `NotFound`, `NotAFile`, `FetchError`, `DiskFull`, `FileTooLarge`;
     open: `NotFound`, `EmptyFile`, `InvalidData`, `NoVideoStream`, `UnsupportedCodec`, `FrameTooLarge`, `NoFrames`,
     `RangeOutsideVideo`;
     decode: `InvalidData`, `TooManyCorrupt`, `Truncated`, `SizeChanged`, `Timeout`, `WorkerCrashed`.

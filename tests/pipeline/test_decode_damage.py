@@ -246,7 +246,7 @@ def test_what_is_no_video_says_so(tmp_path: Path) -> None:
     for path, stage, kind in [
         (text, "open", "InvalidData"),
         (tmp_path / "absent.mp4", "fetch", "NotFound"),
-        (tmp_path, "open", "InvalidData"),
+        (tmp_path, "fetch", "NotAFile"),
     ]:
         read = read_clip(path)
         assert isinstance(read.end, Failed)

@@ -126,6 +126,10 @@ def segment(
             report_clips=report_clips,
         )
         status = run(options)
+        if video is not None and status in (0, 3) and not dry_run:
+            from pipeline.one_video import what_next
+
+            print(what_next(video, output), file=sys.stderr, flush=True)
     except UsageError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None

@@ -7,8 +7,12 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+
 from model.start_box import parse_boxes
 from pipeline import storage
+from pipeline.clips import default_clip_id
 from pipeline.options import UsageError
 
 
@@ -47,3 +51,21 @@ def write_manifest(video: str, boxes: Sequence[str]) -> tuple[str, tempfile.Temp
     path = Path(folder.name) / "manifest.jsonl"
     path.write_text(row)
     return str(path), folder
+
+
+def what_next(video: str, output: str) -> str:
+    """After a run: how to draw the video, or why it failed.
+
+    Raises:
+        StorageError: the tables cannot be read.
+    """
+    clip_id = default_clip_id(storage.parse(video).uri)
+    clips = storage.join(output, "clips")
+    filesystem, path = storage.filesystem_for(clips)
+    with storage.reporting(clips, "read"):
+        table = ds.dataset(path, filesystem=filesystem, format="parquet")
+        (clip,) = table.to_table(filter=pc.field("clip_id") == clip_id).to_pylist()
+    if clip["status"] == "failed":
+        return f"{storage.redact(video)} failed ({clip['error_stage']}): {clip['error_message']}"
+    shown = storage.redact(output).rstrip("/")
+    return f"to draw it: python jobs/render.py --run {shown} --clips {clip_id} --output {shown}-videos"

@@ -14,6 +14,7 @@ from model import track_video
 from model.start_box import StartBox
 from model.video_writer import VideoWriter
 from pipeline.demo.scenes import FPS, SCENES, draw
+from pipeline.one_video import what_next
 from pipeline.options import SegmentOptions, UsageError
 from pipeline.run import run
 
@@ -60,6 +61,9 @@ def test_masks_are_those_of_track_video_and_the_run_resumes(
     assert "1 finished before, 0 to do" in capsys.readouterr().err
     with pytest.raises(UsageError, match="clip_hash|another"):
         run(SegmentOptions(video=str(video), boxes=("beetle=1,2,30,40",), **options))
+    assert what_next(str(video), str(output)) == (
+        f"to draw it: python jobs/render.py --run {output} --clips {clip['clip_id']} --output {output}-videos"
+    )
     folder = sorted(path for path in (output / "_runs").iterdir() if path.is_dir())[0]
     recorded = json.loads((folder / "config.json").read_text())["options"]
     assert (recorded["video"], recorded["boxes"]) == (str(video), list(BOXES))

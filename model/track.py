@@ -21,13 +21,13 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_mar
 def track(
     video: Annotated[Path, typer.Argument(help="A local video file.", metavar="VIDEO", show_default=False)],
     box: Annotated[
-        list[str],
+        list[str] | None,
         typer.Option(
-            help="An object to track, in pixels of the first frame; ID= names it, @FRAME starts it there. "
-            "Give one a object.",
+            help="An object to track, in pixels of the first frame; ID= names it, @FRAME starts it there. Give one a "
+            "object; without any, a picture to read boxes off is written.",
             metavar="[ID=]X,Y,W,H[@FRAME]",
         ),
-    ],
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="The video to draw [VIDEO's name and -overlay.mp4].", metavar="FILE.mp4")
     ] = None,
@@ -49,6 +49,9 @@ def track(
     from model.video import VideoError, open_video
     from model.weights import WeightsError
 
+    if not box:
+        _draw_rulers(video, start)
+        return
     out = out or Path(f"{video.stem}-overlay.mp4")
     try:
         if out.suffix.lower() != ".mp4":
@@ -95,6 +98,27 @@ def track(
     print(f"{frames} frames of {opened.width}x{opened.height} in {seconds:.1f} s ({frames / seconds:.1f} frames/s)")
     print(f"overlay  {out}")
     print(f"picture  {picture}")
+
+
+def _draw_rulers(video: Path, frame: int) -> None:
+    """Write the frame with rulers, and say how to go on."""
+    import cv2
+
+    from model.ruler import with_rulers
+    from model.video import VideoError, open_video
+
+    picture = Path(f"{video.stem}-frame{frame}.png")
+    try:
+        found = next((one.image for one in open_video(video).read(frame, frame + 1)), None)
+        if found is None:
+            raise VideoError(f"{video} has no frame {frame} that can be decoded")
+    except VideoError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    cv2.imwrite(str(picture), with_rulers(found)[..., ::-1])
+    print(f"picture  {picture}")
+    print("read the left side, top, width and height of an object off it, in pixels, and go on with")
+    print(f"         python -m model.track {video} --box x,y,w,h" + (f"@{frame}" if frame else ""))
 
 
 def _write_sheet(path: Path, pictures: list, captions: list[str]) -> Path:

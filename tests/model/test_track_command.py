@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from model.contact_sheet import contact_sheet, spread
+from model.ruler import with_rulers
 from tests.conftest import ROOT
 from tests.pipeline.videos import make_video
 
@@ -76,3 +77,26 @@ def test_the_sheet_spreads_over_the_range_and_fits() -> None:
     assert sheet[20, 50].tolist() == [10, 10, 10] and sheet[20, 150].tolist() == [20, 20, 20]
     assert sheet[70, 50].tolist() == [40, 40, 40]
     assert sheet[70, 200].tolist() == [255, 255, 255]
+
+
+def test_without_a_box_it_draws_rulers_to_read_one_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from typer.testing import CliRunner
+
+    from model.track import app
+
+    monkeypatch.chdir(tmp_path)
+    make_video(tmp_path / "my.mp4", 5, width=320, height=240)
+    done = CliRunner().invoke(app, ["my.mp4", "--start", "3"])
+    assert done.exit_code == 0
+    assert "picture  my-frame3.png" in done.stdout and "python -m model.track my.mp4 --box x,y,w,h@3" in done.stdout
+    sheet = cv2.imread(str(tmp_path / "my-frame3.png"))
+    assert sheet.shape == (240 + 44, 320 + 44, 3)
+    done = CliRunner().invoke(app, ["my.mp4", "--start", "5"])
+    assert done.exit_code == 2 and "has no frame 5" in done.output
+
+
+def test_rulers_have_a_line_where_they_say() -> None:
+    picture = np.zeros((100, 230, 3), np.uint8)
+    drawn = with_rulers(picture)[44:, 44:]
+    assert np.flatnonzero(drawn[7, :, 0]).tolist() == list(range(0, 230, 20))
+    assert np.flatnonzero(drawn[:, 7, 0]).tolist() == list(range(0, 100, 20))

@@ -18,7 +18,7 @@ from pipeline.reading.clip import Clip
 from pipeline.reading.committed import PART, Committed
 from pipeline.reading.errors import NoSuchClip
 from pipeline.reading.rows import Rows
-from pipeline.reading.videos import VideoUnknown, locate
+from pipeline.reading.videos import locate
 
 Ids = str | Sequence[str]
 Frames = int | tuple[int | None, int | None]
@@ -131,12 +131,7 @@ class Run:
         return self.committed.index["clip_id"].to_pylist()
 
     def _clip(self, row: dict[str, Any]) -> Clip:
-        clip_id = row["clip_id"]
-        try:
-            video = locate(self.uri, clip_id, row["video_uri"], row["run_id"], self.videos)
-        except VideoUnknown:
-            video = None
-        return Clip(self.uri, row, video)
+        return Clip(self.uri, row, locate(self.uri, row["video_uri"], row["run_id"], self.videos))
 
     def _rows(
         self, dataset: ds.Dataset, folder: str, columns: Sequence[str] | None, conditions: list[pc.Expression | None]

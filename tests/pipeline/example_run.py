@@ -72,7 +72,7 @@ class ExampleRun:
         for path in sorted(self.folder.rglob("*")):
             if path.is_file() and path.name != "config.json":
                 storage.upload_file(path, f"{uri}/{path.relative_to(self.folder).as_posix()}")
-        _write_config(f"{uri}/run", f"{uri}/m.jsonl")
+        _write_config(f"{uri}/run", uri)
         return f"{uri}/run"
 
 
@@ -119,8 +119,8 @@ def _row(track: Track) -> Row:
     return Row(track.object_id, track.frame, track.frame / FPS, track.score, track.box, result)
 
 
-def _write_config(output: str, manifest: str) -> None:
-    config = json.dumps({"options": {"manifest": manifest, "stride": 1}})
+def _write_config(output: str, folder: str) -> None:
+    config = json.dumps({"video_folders": [folder]})
     storage.write_bytes(storage.join(output, "_runs", RUN_ID, "config.json"), config.encode())
 
 
@@ -220,5 +220,5 @@ def write_example(folder: Path) -> ExampleRun:
     commit("part-0cc3-0000-partial.parquet", [clips["cut"]])
     commit("part-0ee5-0000.parquet", [{**clips["odd"], "masks_part": names["0ee5"], "precision": "fp16"}])
     example = ExampleRun(folder, videos, tracks, clips)
-    _write_config(example.output, str(folder / "m.jsonl"))
+    _write_config(example.output, str(folder))
     return example

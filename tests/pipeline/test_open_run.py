@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -18,7 +20,7 @@ from pipeline import open_run, storage
 from pipeline.reading import NoSuchClip, NoSuchFrame, NoSuchObject, NoSuchRun, NotInRun, Run
 from pipeline.render import RenderError
 from tests.conftest import ROOT, S3Store
-from tests.pipeline.example_run import ExampleRun, write_example
+from tests.pipeline.example_run import RUN_ID, ExampleRun, write_example
 from tests.pipeline.videos import picture, plain
 
 
@@ -194,6 +196,13 @@ def test_videos_that_moved(example: ExampleRun, tmp_path: Path) -> None:
     output = str(tmp_path / "run")  # without the config that names the manifest
     with pytest.raises(RenderError, match=r"clip odd: the video 'videos/odd.mkv' .*videos="):
         open_run(output).clip("odd").overlay(0)
+    moved = tmp_path / "moved" / "videos"
+    moved.mkdir(parents=True)
+    shutil.copy(example.videos["odd"], moved)
+    folders = json.dumps({"video_folders": [str(tmp_path / "empty"), str(moved.parent)]})
+    storage.write_bytes(f"{tmp_path}/several/_runs/{RUN_ID}/config.json", folders.encode())
+    shutil.copytree(tmp_path / "run", tmp_path / "several", dirs_exist_ok=True)
+    assert open_run(str(tmp_path / "several")).clip("odd").video == str(moved / "odd.mkv")
     clip = open_run(output, videos=str(example.folder)).clip("odd")
     assert clip.video == str(example.videos["odd"]) and clip.overlay(0).shape == (75, 101, 3)
     with pytest.raises(RenderError, match="clip odd: its video does not decode"):

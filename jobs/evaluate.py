@@ -58,9 +58,7 @@ def vos(
             raise UsageError(f"--rules {rules!r}: expected one of {', '.join(VOS_RULES)}")
         true = open_truth(truth, split=split, names=_listed(names))
         seen = seen_objects(categories, true) if categories else None
-        scores = []
-        for each in judge_vos(open_run(output), true, rules, seen):
-            scores.append(each)
+        scores = list(judge_vos(open_run(output), true, rules, seen))
         about = {"output": output, "truth": truth, **({"split": split} if split else {}), "rules": rules}
         return write_vos(report, scores, about, warn_missing(scores))
 
@@ -115,11 +113,12 @@ def vot(
 
 
 def _finish(judge: Callable[[], str], report: str) -> None:
+    from pipeline.reading import NoSuchRun
     from pipeline.storage import StorageError
 
     try:
         print(judge())
-    except (UsageError, StorageError) as error:
+    except (UsageError, StorageError, NoSuchRun) as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None
     print(f"report    {report}")

@@ -1,4 +1,4 @@
-"""vot-toolkit as a judge: a workspace with one sequence, in which it runs our tracker over TraX and scores it."""
+"""vot-toolkit as a judge of our tracker, which it runs over TraX, and a sequence on which a tracker gets lost."""
 
 from __future__ import annotations
 
@@ -81,3 +81,19 @@ def judge(folder: Path, frames: Iterable[np.ndarray], truth: np.ndarray, options
         reliability,
         np.asarray(curve, float),
     )
+
+
+def jumping_square(folder: Path) -> None:
+    """Write 22 pictures, 220x140, of a square that leaves the search window in one jump twice, with rotated truth."""
+    rng = np.random.default_rng(0)
+    ground = rng.integers(110, 150, (140, 220, 3), dtype=np.uint8)
+    (folder / "jump" / "color").mkdir(parents=True)
+    truth = []
+    for index in range(22):
+        x = 25 + 2 * index if index < 6 else 190 - index if index < 17 else 30 + index
+        picture = ground.copy()
+        corners = np.array([[x - 14, 62], [x + 10, 52], [x + 18, 76], [x - 6, 86]])
+        cv2.fillPoly(picture, [corners.astype(np.int32)], (30, 40, 200))
+        cv2.imwrite(str(folder / "jump" / "color" / f"{index + 1:08d}.png"), picture)
+        truth.append(",".join(map(str, corners.reshape(-1))))
+    (folder / "jump" / "groundtruth.txt").write_text("\n".join(truth) + "\n")

@@ -8,15 +8,12 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from pycocotools import mask as coco
 
-from model.metrics import judged_frames, region_j
+from pipeline.evaluate.truth import open_truth
+from pipeline.evaluate.vos import judge_vos
 from pipeline.options import SegmentOptions
+from pipeline.reading import open_run
 from pipeline.run import run
-
-
-def _decode(rle: dict) -> np.ndarray:
-    return coco.decode({"size": rle["size"], "counts": rle["counts"].encode()}).astype(bool)
 
 
 @pytest.mark.slow
@@ -39,19 +36,10 @@ def test_davis_validation_above_what_perfect_boxes_would_score(
     (tmp_path / "m.jsonl").write_text("".join(json.dumps(clip) + "\n" for clip in clips))
     assert run(SegmentOptions(str(tmp_path / "m.jsonl"), str(tmp_path / "out"), strict=True)) == 0
 
-    rows = pq.read_table(tmp_path / "out" / "masks", columns=["clip_id", "frame_index", "mask"]).to_pylist()
-    found = {(row["clip_id"], row["frame_index"]): row["mask"] for row in rows}
-    truth = pq.read_table(davis / "masks.parquet", filters=[("split", "=", "val")]).to_pylist()
-    wanted = {(row["sequence"], row["frame_index"]): row["mask"] for row in truth}
-    means, still = {}, {}
-    for row in sequences:
-        name = row["sequence"]
-        frames = judged_frames(row["frames"])
-        true = [_decode(wanted[name, index]) for index in frames]
-        first = _decode(wanted[name, 0])
-        scores = [region_j(_decode(found[name, index]), mask) for index, mask in zip(frames, true, strict=True)]
-        means[name] = float(np.mean(scores))
-        still[name] = float(np.mean([region_j(first, mask) for mask in true]))
+    judged = list(judge_vos(open_run(str(tmp_path / "out")), open_truth(str(davis), split="val")))
+    assert not any(row.missing for row in judged)
+    means = {row.sequence: float(row.j.mean()) for row in judged}
+    still = {row.sequence: row.still_j for row in judged}
     with capsys.disabled():
         for name, value in means.items():
             print(f"\n{name:<20} J {value:.3f}  first mask kept {still[name]:.3f}", end="")

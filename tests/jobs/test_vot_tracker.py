@@ -11,27 +11,9 @@ from model.metrics import Trajectory, scores
 from pipeline.evaluate.engine import open_engine
 from pipeline.evaluate.sequences import find_sequences
 from pipeline.evaluate.vot import judge_vot
-from tests.vot_judge import Judged, judge
+from tests.vot_judge import Judged, judge, jumping_square
 
 WINDOW = (4, 12)
-
-
-def made_sequence(folder: Path) -> None:
-    """A dark square on grey noise that jumps out of the search window twice, as pictures with rotated truth."""
-    import cv2
-
-    rng = np.random.default_rng(0)
-    ground = rng.integers(110, 150, (140, 220, 3), dtype=np.uint8)
-    (folder / "jump" / "color").mkdir(parents=True)
-    truth = []
-    for index in range(22):
-        x = 25 + 2 * index if index < 6 else 190 - index if index < 17 else 30 + index
-        picture = ground.copy()
-        corners = np.array([[x - 14, 62], [x + 10, 52], [x + 18, 76], [x - 6, 86]])
-        cv2.fillPoly(picture, [corners.astype(np.int32)], (30, 40, 200))
-        cv2.imwrite(str(folder / "jump" / "color" / f"{index + 1:08d}.png"), picture)
-        truth.append(",".join(map(str, corners.reshape(-1))))
-    (folder / "jump" / "groundtruth.txt").write_text("\n".join(truth) + "\n")
 
 
 def assert_same(ours: Trajectory, theirs: Judged, window: tuple[int, int], tolerance: float) -> None:
@@ -46,7 +28,7 @@ def assert_same(ours: Trajectory, theirs: Judged, window: tuple[int, int], toler
 
 
 def test_vot_toolkit_runs_the_tracker_and_agrees(tmp_path: Path) -> None:
-    made_sequence(tmp_path / "sequences")
+    jumping_square(tmp_path / "sequences")
     (sequence,) = find_sequences(tmp_path / "sequences")
     with open_engine(None, device="cpu") as engine:
         ours = judge_vot([sequence], engine, window=WINDOW).trajectories[0]

@@ -102,16 +102,15 @@ def toolkit_curve(trajectories: Sequence[Trajectory]) -> np.ndarray:
 def reference_curve(trajectories: Sequence[Trajectory]) -> np.ndarray:
     """Expected overlap by length, float64 [L], L the longest sequence: `reference`.
 
-    A run goes from a start to the start after it, that frame included, with 0 wherever the tracker said nothing or was
-    lost, and goes on with zeros; the last goes to the sequence's end. A loss with no frame left to start again does
-    not cut the run that it ends.
+    A run goes from a start to the start after it, with 0 from the loss on, and goes on with zeros; the last goes to the
+    sequence's end and counts up to its own length. A loss with no frame left to start again does not cut the run.
     """
     runs: list[tuple[np.ndarray, bool]] = []
     for each in trajectories:
         overlaps = np.where(each.states == State.TRACKED, each.overlaps, 0.0)
         starts = [0] + [loss + RESTART_AFTER for loss in each.losses if loss + RESTART_AFTER <= len(each)]
         for start, after in zip(starts, [*starts[1:], None], strict=True):
-            runs.append((overlaps[start : None if after is None else after + 1], after is not None))
+            runs.append((overlaps[start:after], after is not None))
     curve = _expected(runs, max(len(each) for each in trajectories))
     curve[0] = 1.0
     return curve

@@ -41,6 +41,8 @@ def test_edges_belong_to_a_polygon() -> None:
 
 def test_what_lies_outside_the_frame_does_not_count() -> None:
     assert polygon_overlap(box(-10), box(-4), 120, 80) == pytest.approx(11 / 17)
+    assert polygon_overlap(box(106), box(112), 120, 80) == pytest.approx(8 / 14)
+    assert polygon_overlap(box(20, 66), box(20, 72), 120, 80) == pytest.approx(8 / 14)
     assert polygon_overlap(box(-60), box(-50), 120, 80) == 0
 
 
@@ -117,10 +119,11 @@ def test_expected_overlap_of_a_lost_run_under_both_rules() -> None:
 
 
 def test_a_loss_at_the_end_does_not_cut_the_references_run() -> None:
-    lost, kept = (trajectory(12, losses) for losses in ((9,), ()))
-    reference = scores([lost], "reference", (2, 12))
-    assert reference.curve[1:] == pytest.approx([0.5] * 8 + [4 / 9, 0.4, 4 / 11])
-    assert scores([kept], "reference", (2, 12)).eao == pytest.approx(0.5)
+    runs = [trajectory(12, (9,)), trajectory(20)]
+    reference, toolkit = (scores(runs, rule, (2, 12)) for rule in ("reference", "vot-toolkit"))
+    to_its_end = [0.5] * 8 + [(4 / k + 0.5) / 2 for k in range(9, 12)]
+    assert reference.curve[1:] == pytest.approx(to_its_end + [0.5] * 8)
+    assert toolkit.curve[1:] == pytest.approx(to_its_end + [(4 / k + 0.5) / 2 for k in range(12, 20)])
 
 
 def test_eao_of_sequences_shorter_than_the_window_is_unknown() -> None:

@@ -264,4 +264,4 @@ class _ClipRun:
         if error:
             logger.warning("clip %s %s: %s, %s: %s", self._clip.clip_id, status, stage, kind, message, extra=known)
         else:
-            logger.info("clip %s ok: %d frames", self._clip.clip_id, self._frames, extra=known)
+            logger.debug("clip %s ok: %d frames", self._clip.clip_id, self._frames, extra=known)

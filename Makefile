@@ -60,5 +60,9 @@ lint: $(STAMP)  ## check style, imports and types
 bench: $(STAMP)  ## measure; prints the hardware and the ceiling beside each number
 	@$(BIN)/python -m benchmarks $(ARGS)
 
+docs: $(STAMP)  ## build docs/ as a site in out/site; a link that leads nowhere is an error
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+	@echo out/site/index.html
+
 clean:  ## remove the environment, caches and outputs
 	rm -rf $(VENV) out build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -73,6 +76,23 @@ def test_documented_options_are_the_jobs() -> None:
     rows = table_under((ROOT / "docs" / "job.md").read_text(), "# The job")
     documented = {name for row in rows for name in re.findall(r"--[a-z-]+", row[0])}
     assert documented == actual - {"--help"}
+
+
+def test_the_site_builds_strictly(tmp_path: Path) -> None:
+    """Every page is in the navigation, every link and anchor leads somewhere, and pages fetch nothing from outside."""
+    command = [sys.executable, "-m", "mkdocs", "build", "--quiet", "--strict", "--site-dir", str(tmp_path / "site")]
+    done = subprocess.run(
+        command, cwd=ROOT, env={**os.environ, "NO_MKDOCS_2_WARNING": "1"}, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    pages = list((tmp_path / "site").rglob("*.html"))
+    assert len(pages) > len(DOCUMENTS) - 2
+    for page in pages:
+        text = page.read_text()
+        loaded = re.findall(r"""<(?:script|img|iframe)\b[^>]* src=["']?([^"' >]+)""", text)
+        loaded += re.findall(r"""<link\b(?![^>]*canonical)[^>]* href=["']?([^"' >]+)""", text)
+        outside = [url for url in loaded if re.match(r"(https?:)?//", url)]
+        assert not outside, f"{page.name} loads {outside}"
 
 
 def test_constraints_pin_what_the_project_needs() -> None:

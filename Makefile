@@ -22,7 +22,7 @@ export RAY_AUTH_MODE ?= disabled
 export RAY_USAGE_STATS_ENABLED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench docs clean
+.PHONY: help setup demo cluster test lint bench docs clean
 
 help:  ## list these commands
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -49,6 +49,9 @@ $(STAMP): pyproject.toml constraints.txt
 
 demo: $(STAMP)  ## make three short clips, track them, print tables, an overlay video and queries
 	@$(BIN)/python jobs/demo.py $(ARGS)
+
+cluster: $(STAMP)  ## run the demo corpus on a cluster of three nodes with object storage, all on this machine
+	@$(BIN)/python -m infra.local.cluster $(ARGS)
 
 test: $(STAMP)  ## run all tests
 	@$(BIN)/python -m pytest $(ARGS)

@@ -1,0 +1,145 @@
+"""How the service grows with its GPUs: what a null model shows here, and what a queue of measured times says of 512.
+
+python -m benchmarks scale two-actors      the null-model corpus with one actor and with two, measured
+python -m benchmarks scale rates           driver, control room, object store and storage on this machine, measured
+python -m benchmarks scale table           1 to 512 GPUs, computed from rates
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import typer
+
+from benchmarks.clips import write_clip
+from benchmarks.hardware import describe
+from benchmarks.null_model import NullEngine
+from benchmarks.scale_model import Cluster, Corpus, Rates, most_gpus, simulate
+from benchmarks.tables import markdown
+
+app = typer.Typer(help=__doc__, add_completion=False)
+GPUS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """A run of the null-model corpus: seconds from the first clip's start to the last one's end, and of the command."""
+
+    actors: int
+    working_s: float
+    wall_s: float
+
+
+def build_sleeping(model: Any, placement: Any, precision: Any, *, frame_s: float) -> NullEngine:
+    """A null engine whose device is taken for a fixed time a frame, so that actors do not compete for this CPU."""
+    return NullEngine(frame_s)
+
+
+def null_run(folder: Path, actors: int, *, clips: int, frames: int, frame_s: float) -> Finish:
+    """Run a corpus of tiny clips through the job, with a model that sleeps. Ray must be up."""
+    from pipeline.options import ActorCount, SegmentOptions
+    from pipeline.run import run
+
+    video = write_clip(folder / "video.mp4", width=96, height=64, objects=1, frames=frames)
+    manifest, output = folder / "manifest.jsonl", folder / f"out-{actors}"
+    same = {"video_uri": str(video.path), "objects": [{"box": video.boxes[0]}]}
+    rows = [{"clip_id": f"c{i:05d}", **same} for i in range(clips)]
+    manifest.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    options = SegmentOptions(
+        manifest=str(manifest),
+        output=str(output),
+        device="cpu",
+        decoder="pyav",
+        actors=ActorCount(actors, actors),
+        clips_per_file=2,
+        report=False,
+    )
+    started = time.perf_counter()
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()) as said:
+        status = run(options, build_engine=partial(build_sleeping, frame_s=frame_s))
+    if status:
+        raise RuntimeError(f"the job ended with status {status}: {said.getvalue()[-2000:]}")
+    table = pq.read_table(output / "clips", columns=["started_at", "finished_at", "status"])
+    if table.num_rows != clips or set(table["status"].to_pylist()) != {"ok"}:
+        raise RuntimeError("not every clip was finished")
+    working = pc.max(table["finished_at"]).as_py() - pc.min(table["started_at"]).as_py()
+    return Finish(actors, working.total_seconds(), time.perf_counter() - started)
+
+
+@app.command("two-actors")
+def two_actors(
+    clips: Annotated[int, typer.Option(help="Clips of the corpus.")] = 48,
+    frames: Annotated[int, typer.Option(help="Frames of a clip, 96x64, one object.")] = 25,
+    frame_ms: Annotated[float, typer.Option(help="Milliseconds that the model sleeps a frame.")] = 40.0,
+) -> None:
+    """Measure the null-model corpus with one actor and with two."""
+    import ray
+
+    os.environ.setdefault("RAY_AUTH_MODE", "disabled")
+    ray.init(address="local", num_cpus=2, log_to_driver=False, include_dashboard=False, configure_logging=False)
+    with tempfile.TemporaryDirectory() as name:
+        one, two = (
+            null_run(Path(name), actors, clips=clips, frames=frames, frame_s=frame_ms / 1e3) for actors in (1, 2)
+        )
+    ray.shutdown()
+    rows = [(str(run.actors), f"{run.working_s:.1f}", f"{one.working_s / run.working_s:.2f}") for run in (one, two)]
+    print(f"{describe('cpu')}; {clips} clips of {frames} frames, {frame_ms:g} ms a frame\n")
+    print(markdown(("actors", "seconds, first clip's start to last one's end", "times one actor"), rows))
+
+
+@app.command("rates")
+def rates(
+    track_frames: Annotated[float, typer.Option(help="Track-frames/s of an actor: `benchmarks engine`.")] = 2000.0,
+    decoded_frames: Annotated[float, typer.Option(help="Frames/s that a CPU decodes: `benchmarks stages`.")] = 150.0,
+    nodes: Annotated[int, typer.Option(help="Fake nodes with an actor each.")] = 4,
+) -> None:
+    """Measure what the driver, the control room, the object store and the storage take, as JSON."""
+    from benchmarks.scale_rates import measure
+
+    os.environ.setdefault("RAY_AUTH_MODE", "disabled")
+    print(json.dumps(asdict(measure(track_frames=track_frames, decoded_frames=decoded_frames, nodes=nodes)), indent=2))
+
+
+@app.command("table")
+def table(
+    rates: Annotated[Path, typer.Option(help="What `rates` printed.")],
+    clips: Annotated[int, typer.Option(help="Clips of the corpus.")] = 10_000_000,
+    frames: Annotated[int, typer.Option(help="Frames of a clip.")] = 300,
+    objects: Annotated[int, typer.Option(help="Objects of a clip.")] = 2,
+    size: Annotated[str, typer.Option(help="Width x height of a frame.")] = "1280x720",
+    clips_per_file: Annotated[int, typer.Option(help="As the job's option.")] = 32,
+    cpus_per_gpu: Annotated[int, typer.Option(help="CPUs beside a GPU, those of CPU nodes included.")] = 16,
+    gpus_per_node: Annotated[int, typer.Option(help="GPUs that share a node's object store.")] = 1,
+    price: Annotated[float, typer.Option(help="Price of a GPU's share of the cluster an hour.")] = 0.0,
+) -> None:
+    """Compute runs on 1 to 512 GPUs from measured rates."""
+    measured = Rates(**json.loads(rates.read_text()))
+    width, height = map(int, size.split("x"))
+    corpus = Corpus(clips, frames, objects, 3 * width * height, clips_per_file)
+    cluster = Cluster(cpus_per_gpu, gpus_per_node)
+    video_hours = clips * frames / 30 / 3600
+    rows = []
+    for gpus in GPUS:
+        run = simulate(gpus, measured, corpus, cluster)
+        row = [str(gpus), f"{run.hours:,.1f}", f"{run.efficiency:.1%}", f"{run.driver_busy:.1%}"]
+        row += [f"{run.control_busy:.1%}", f"{run.edges_s / 60:.0f}", run.limit]
+        rows.append((*row, f"{run.hours * gpus * price / video_hours:.4f}") if price else tuple(row))
+    head = ["GPUs", "hours", "efficiency", "driver busy", "control room busy", "minutes before and after", "limit"]
+    print(markdown((*head, "cost a video-hour") if price else tuple(head), rows))
+    most = most_gpus(measured, corpus, cluster)
+    print("\nbusy all the time at: " + ", ".join(f"{name} {count:,.0f} GPUs" for name, count in most.items()))
+
+
+if __name__ == "__main__":
+    app()

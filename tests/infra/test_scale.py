@@ -1,0 +1,62 @@
+"""Growth: a null model on one actor and on two, measured, and the queue that the table of 512 GPUs comes from."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from benchmarks.scale import null_run
+from benchmarks.scale_model import Cluster, Corpus, Rates, actor_rate, most_gpus, simulate
+
+IDEAL = Rates(1000.0, 1000.0, 1e12, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+CORPUS = Corpus(clips=64_000, frames=300, objects=1, frame_bytes=1_000_000)
+NODE = Cluster(cpus_per_gpu=16, gpus_per_node=1)
+
+
+def test_a_run_without_costs_scales_with_its_gpus() -> None:
+    one = simulate(1, IDEAL, CORPUS, NODE)
+    assert one.hours == pytest.approx(64_000 * 300 / 1000 / 3600)
+    for gpus in (2, 16, 128):
+        assert simulate(gpus, IDEAL, CORPUS, NODE).efficiency > 0.97  # the last shards do not fill all
+
+
+def test_a_driver_that_is_slow_is_the_limit() -> None:
+    slow = replace(IDEAL, dispatch_s=0.5)  # a shard is 9.6 s of work, so that some 19 actors have enough
+    assert most_gpus(slow, CORPUS, NODE)["driver"] == pytest.approx(19.2)
+    assert simulate(8, slow, CORPUS, NODE).efficiency > 0.95
+    crowded = simulate(64, slow, CORPUS, NODE)
+    assert crowded.limit == "driver" and crowded.driver_busy > 0.99
+    assert crowded.hours == pytest.approx(2000 * 0.5 / 3600, rel=0.05)
+
+
+def test_two_calls_hide_the_commit() -> None:
+    assert simulate(4, replace(IDEAL, commit_s=5.0), CORPUS, NODE).efficiency > 0.97
+    assert simulate(4, replace(IDEAL, commit_s=20.0), CORPUS, NODE).efficiency < 0.7
+
+
+def test_what_is_done_before_and_after_counts() -> None:
+    listed = simulate(512, replace(IDEAL, list_s=0.001, read_part_s=0.01), CORPUS, NODE)
+    assert listed.edges_s > 0.1 * listed.hours * 3600 and listed.limit == "plan, listing, reading"
+
+
+@pytest.mark.parametrize(
+    ("rates", "limit", "frames"),
+    [
+        (IDEAL, "tracking", 1000),
+        (replace(IDEAL, decoded_frames=10.0), "decoding", 150),
+        (replace(IDEAL, store_bytes=5e8), "object store", 500),
+    ],
+)
+def test_the_slowest_stage_sets_an_actors_rate(rates: Rates, limit: str, frames: float) -> None:
+    assert actor_rate(rates, CORPUS, NODE) == (pytest.approx(frames), limit)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.usefixtures("ray_local")
+def test_two_actors_finish_the_null_corpus_nearly_twice_as_fast(tmp_path: Path) -> None:
+    one, two = (null_run(tmp_path, actors, clips=48, frames=25, frame_s=0.04) for actors in (1, 2))
+    assert one.working_s >= 48 * 25 * 0.04
+    assert one.working_s / two.working_s >= 1.9

@@ -6,9 +6,6 @@ import ast
 import contextlib
 import os
 import pickle
-import socket
-import struct
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,26 +22,8 @@ from pipeline.manifest import ManifestError, read_manifest
 from pipeline.models import check_model
 from pipeline.options import UsageError
 from tests.conftest import ROOT
+from tests.pipeline.hostile_files import LISTS, Listener, move_data
 from tests.pipeline.videos import make_video, read_clip
-
-
-class Listener:
-    """Counts connections to a port of this machine."""
-
-    def __init__(self) -> None:
-        self.connections = 0
-        self.socket = socket.create_server(("127.0.0.1", 0))
-        self.port = self.socket.getsockname()[1]
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                connection, _ = self.socket.accept()
-            except OSError:
-                return
-            self.connections += 1
-            connection.close()
 
 
 @pytest.fixture
@@ -52,20 +31,6 @@ def listener() -> Iterator[Listener]:
     one = Listener()
     yield one
     one.socket.close()
-
-
-LISTS = {
-    "hls": "#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\n{url}\n#EXT-X-ENDLIST\n",
-    "concat": "ffconcat version 1.0\nfile '{url}'\n",
-    "sdp": "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=video 5004 RTP/AVP 96\n",
-    "dash": (
-        '<?xml version="1.0"?><MPD xmlns="urn:mpeg:dash:schema:mpd:2011" mediaPresentationDuration="PT1S">'
-        '<Period><AdaptationSet mimeType="video/mp4"><Representation id="1" bandwidth="1"><BaseURL>{url}</BaseURL>'
-        "</Representation></AdaptationSet></Period></MPD>"
-    ),
-    "subtitles": "[Script Info]\nTitle: {url}\n",
-    "smil": '<smil><body><video src="{url}"/></body></smil>',
-}
 
 
 @pytest.mark.parametrize("kind", LISTS)
@@ -91,33 +56,12 @@ def test_ffmpeg_left_alone_would_connect(tmp_path: Path, listener: Listener, kin
     assert listener.connections > 0
 
 
-def _external(path: Path, other: Path) -> None:
-    """Make the frames of a QuickTime file lie in another one: an alias in its `dref` box, and its own data blanked."""
-    target = os.fsencode(other)
-    target += b"\0" * (len(target) % 2)
-    record = b"\0" * 10 + b"\0" + b"\0" * 27 + b"\0" * 12 + b"\1x" + b"\0" * 62 + b"\0" * 16 + b"\0\0\0\0" + b"\0" * 16
-    record += struct.pack(">hH", 2, len(target)) + target + struct.pack(">hH", -1, 0)
-    entry = struct.pack(">I4sI", 12 + len(record), b"alis", 0) + record
-    data = bytearray(path.read_bytes())
-    at = data.index(b"url ", data.index(b"dref")) - 4
-    data[at : at + 12] = entry
-    for box in (b"moov", b"trak", b"mdia", b"minf", b"dinf", b"dref"):
-        start = data.index(box) - 4
-        size = struct.unpack_from(">I", data, start)[0]
-        struct.pack_into(">I", data, start, size + len(entry) - 12)
-    start = data.index(b"mdat")
-    assert start < data.index(b"moov"), "offsets of the frames must not move"
-    size = struct.unpack_from(">I", data, start - 4)[0]
-    data[start + 4 : start - 4 + size] = bytes(size - 8)
-    path.write_bytes(data)
-
-
 @pytest.mark.parametrize("decoder", ["decord", "pyav"])
 def test_data_in_another_file_is_not_read(tmp_path: Path, decoder: str) -> None:
     video = make_video(tmp_path / "outer.mov", 5)
     other = tmp_path / "secret.mov"
     other.write_bytes(video.read_bytes())
-    _external(video, other)
+    move_data(video, other)
     with av.open(str(video), options={"enable_drefs": "1", "use_absolute_path": "1"}) as container:
         assert len(list(container.decode(video=0))) == 5, "FFmpeg can be told to read it"
     read = read_clip(video, decoder=decoder)

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import ray
@@ -25,6 +23,7 @@ from pipeline.lease import LeaseLost
 from pipeline.parts import PartWriter
 from pipeline.placement import Placement
 from pipeline.progress import Counts
+from pipeline.scratch import scratch_folder
 from pipeline.segmenter import RunPlan, Segmenter
 
 logger = logging.getLogger(__name__)
@@ -116,13 +115,13 @@ def commit_failed(clip: Clip, plan: RunPlan, error: Exception) -> None:
         **clip.keep,
     }
     logger.warning("clip %s failed: %s, %s", clip.clip_id, kind, message)
-    with tempfile.TemporaryDirectory() as scratch:
+    with scratch_folder() as scratch:
         writer = PartWriter(
             plan.output,
             shard_name(clip),
             run_id=plan.run_id,
             config_hash=plan.config_hash,
-            scratch=Path(scratch),
+            scratch=scratch,
             keep_types=plan.keep_types,
             attempt=plan.attempt,
         )

@@ -1,8 +1,8 @@
 """Frames of many clips, decoded in Ray worker processes: `stream`.
 
 One streaming-generator task serves a lane of clips in turn, since starting a task costs milliseconds and a clip may be
-short. A crash in a decoder ends one worker; the clip it was at is started over once, then failed, and the lane goes on
-in another worker.
+short. A crash in a decoder ends one worker; the clip it was at is started over a few times, then failed, and the lane
+goes on in another worker.
 """
 
 from __future__ import annotations
@@ -22,6 +22,9 @@ START_SECONDS = 1800.0
 """A worker may wait this long for its start: a machine may be that busy, which is no clip's fault."""
 CLAIM_SECONDS = 300.0
 """A worker waits this long for CPUs of its own, which other jobs may hold or an autoscaler may fail to bring."""
+
+CRASH_PAUSE_S = 1.0
+"""Before a clip's second try; four times as long before each further one."""
 
 
 def stream(requests: Sequence[ClipRequest], settings: DecodeSettings | None = None) -> Iterator[Event]:
@@ -76,6 +79,8 @@ def _lanes(requests: Sequence[ClipRequest], settings: DecodeSettings) -> Iterato
                 message = f"{requests[following].video_location}: {lost}, {tries} time(s)"
                 yield at.failed(following, lost.error_type, message)
                 following, tries = following + 1, 0
+            else:
+                time.sleep(CRASH_PAUSE_S * 4 ** (tries - 1))
 
 
 class _NoRoom(Exception):

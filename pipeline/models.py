@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline import storage
 from pipeline.options import RotatedBox, UsageError
+from pipeline.scratch import scratch_folder
 
 if TYPE_CHECKING:
     import numpy as np
@@ -127,8 +128,8 @@ def build_engine(model: RunModel, placement: Placement, precision: Precision) ->
 
     if placement.device == "cpu":
         torch.set_num_threads(placement.threads)
-    with tempfile.TemporaryDirectory(prefix="siammask-weights-") as folder:
-        local = Path(folder) / "weights"
+    with scratch_folder() as folder:
+        local = folder / "weights"
         local.write_bytes(model.content)
         network = load_weights(local).model
     return Engine(

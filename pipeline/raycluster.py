@@ -67,6 +67,7 @@ def configure_data() -> None:
     context = DataContext.get_current()
     context.execution_no_progress_timeout_s = -1
     context.max_errored_blocks = -1
+    context.max_consecutive_actor_init_deaths = 5  # an actor may be killed while it starts; none by default
     context.enable_progress_bars = False
     context.actor_task_retry_on_errors = False
     logging.getLogger("ray.data").setLevel(logging.WARNING)

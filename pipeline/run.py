@@ -26,8 +26,8 @@ from pipeline.execute import run_shards
 from pipeline.interrupt import Interrupted, interruptible
 from pipeline.lease import Lease, LeaseHeld, LeaseLost, acquire
 from pipeline.manifest import ClipHashes
-from pipeline.models import EngineBuilder, build_engine
 from pipeline.metrics import run_started
+from pipeline.models import EngineBuilder, build_engine
 from pipeline.options import SegmentOptions, UsageError
 from pipeline.prepare import Prepared, config, finished_clips, prepare
 from pipeline.progress import Counts, ProgressDisplay
@@ -41,9 +41,12 @@ logger = logging.getLogger(__name__)
 FINISHED, FAILED, STRICT_FAILED, INTERRUPTED = 0, 1, 3, 130
 RELEASE_WITHIN_S = 1.6
 NOTE_WITHIN_S = 0.8
-AGAIN_ABOVE = 100  # clips an actor: so many are run in shards once more before the rest is run alone
+ROUNDS, AGAIN_ABOVE = 3, 100  # with so many clips an actor left, they are run in shards once more, else alone
 RUNS_FOLDER, PLAN_FOLDER = "_runs", "plan"
 FENCE_PAUSES_S = (0.0, 1.0, 2.0, 4.0, 8.0)
+
+# RuntimeError, ConnectionError and TimeoutError are what Ray raises beside its own errors.
+EXPECTED = (BreakerOpen, LeaseLost, storage.StorageError, RayError, RuntimeError, ConnectionError, TimeoutError)
 
 
 def run(options: SegmentOptions, *, build_engine: EngineBuilder = build_engine) -> int:
@@ -72,10 +75,17 @@ def run(options: SegmentOptions, *, build_engine: EngineBuilder = build_engine) 
             return INTERRUPTED
         except UsageError:
             raise
-        except (storage.StorageError, RayError) as error:
-            said = str(error).strip().splitlines() or [type(error).__name__]
-            print(f"error: {said[0]}", file=sys.stderr, flush=True)
+        except EXPECTED as error:
+            _say(error)
             return FAILED
+
+
+def _say(error: Exception) -> None:
+    """One sentence on why the job failed, and where it happened if that is a fault of the program."""
+    said = str(error).strip().splitlines() or [type(error).__name__]
+    print(f"error: {said[0]}", file=sys.stderr, flush=True)
+    if not isinstance(error, EXPECTED):
+        logger.error("this is a fault of the program; please report it", exc_info=error)
 
 
 class _Run:
@@ -100,8 +110,10 @@ class _Run:
         except Interrupted:
             self._abandon(lease)
             raise
-        except (BreakerOpen, RuntimeError, LeaseLost, storage.StorageError, RayError) as error:
-            print(f"error: {error}", file=sys.stderr, flush=True)
+        except UsageError:
+            raise
+        except Exception as error:
+            _say(error)
             status = FAILED
             self._stop_actors()
             self._finish_failed(lease)
@@ -151,7 +163,7 @@ class _Run:
                 remove_orphans(self._prepared.output)
                 self._remove_plans()
             self._report(FAILED)
-        except storage.StorageError as error:
+        except EXPECTED as error:
             logger.warning("what is left half-done is for the next run to remove: %s", error)
 
     def _segment(self, done: ClipHashes, todo: int, lease: Lease) -> None:
@@ -177,11 +189,10 @@ class _Run:
         with ProgressDisplay(todo) as display:
             watch = Watch(control, display, self._options.max_failed, lambda: lease.lost)
             try:
-                while left:
-                    before = left
+                for _ in range(ROUNDS):
                     run_shards(self._planned(done, left), plan, watch)
                     done, left = finished_clips(prepared)
-                    if left < AGAIN_ABOVE * prepared.placement.actors.maximum or left > before / 2:
+                    if left < AGAIN_ABOVE * prepared.placement.actors.maximum:
                         break
                 if left:
                     logger.warning("%d clips have no row after their shards ended; running each alone", left)

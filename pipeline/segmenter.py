@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 import logging
-import tempfile
+import os
 import threading
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from pipeline.clips import Clip
 from pipeline.decode.settings import DecodeSettings
-from pipeline.models import EngineBuilder, build_engine
 from pipeline.metrics import ActorMetrics
+from pipeline.models import EngineBuilder, build_engine
 from pipeline.options import SegmentOptions
 from pipeline.parts import PartWriter
 from pipeline.placement import Placement
 from pipeline.progress import Tally
+from pipeline.scratch import scratch_folder
 from pipeline.shard_run import ClipSettings, ShardRun, Stopped
 
 logger = logging.getLogger(__name__)
 REPORT_EVERY_S = 1.0
+RESTART_PAUSE_S = 5.0
 HANG_S, LEAST_HANG_S = 120.0, 30.0
 
 
@@ -58,6 +59,20 @@ class Segmenter:
     """
 
     def __init__(self, plan: RunPlan) -> None:
+        import ray
+
+        try:
+            self._set_up(plan)
+        except Exception:
+            if ray.get_runtime_context().was_current_actor_reconstructed:
+                # Ray gives up an actor whose restart raises, and Ray Data would wait for it for ever; one that dies
+                # is started once more, perhaps on another node.
+                logger.exception("a tracker actor could not be started again")
+                time.sleep(RESTART_PAUSE_S)
+                os._exit(1)
+            raise
+
+    def _set_up(self, plan: RunPlan) -> None:
         import ray
 
         from pipeline.models import Geometry, resolve_precision
@@ -95,13 +110,13 @@ class Segmenter:
     def run_shard(self, shard: str, clips: list[Clip]) -> int:
         """Track the clips that are not committed yet; returns how many this call committed."""
         plan, options = self._plan, self._plan.options
-        with tempfile.TemporaryDirectory(prefix="siammask-spool-") as scratch:
+        with scratch_folder() as scratch:
             writer = PartWriter(
                 plan.output,
                 shard,
                 run_id=plan.run_id,
                 config_hash=plan.config_hash,
-                scratch=Path(scratch),
+                scratch=scratch,
                 keep_types=plan.keep_types,
                 attempt=plan.attempt,
             )

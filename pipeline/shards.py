@@ -133,12 +133,16 @@ def write_plan(shards: Iterable[Shard], folder: str) -> Plan:
 
 
 def read_plan(plan: Plan) -> Dataset:
-    """The shards as a Ray Dataset of `PLAN_SCHEMA`, one row a shard."""
+    """The shards as a Ray Dataset of `PLAN_SCHEMA`, one row a shard.
+
+    Tasks read the files with the patience of `pipeline.storage`, which that of Ray's own readers does not reach.
+    """
     import ray.data
 
-    filesystem, path = storage.filesystem_for(plan.folder)
-    # Without partitioning: a folder above the plan's, such as `name=north`, is no column of the plan.
-    return ray.data.read_parquet(path, filesystem=filesystem, schema=PLAN_SCHEMA, partitioning=None)
+    files = sorted(entry.uri for entry in storage.list_files(plan.folder))
+    return ray.data.from_items([{"uri": uri} for uri in files], override_num_blocks=len(files) or 1).map_batches(
+        _read_file, batch_size=1, batch_format="pyarrow"
+    )
 
 
 def require_unchanged(manifest: Manifest, finished: ClipHashes) -> int:
@@ -199,6 +203,12 @@ def _packed(parts: Iterable[list[ClipRow]], size: int, frames_cap: int) -> Itera
 
 def _frames(rows: Sequence[ClipRow]) -> int:
     return sum(UNKNOWN_FRAMES if row.frames is None else row.frames for row in rows)
+
+
+def _read_file(batch: pa.Table) -> pa.Table:
+    """One plan file, named by the one row of a batch."""
+    (uri,) = batch["uri"].to_pylist()
+    return pq.read_table(pa.BufferReader(storage.read_bytes(uri)), schema=PLAN_SCHEMA)
 
 
 def _write_file(shards: Sequence[Shard], folder: str, number: int) -> None:

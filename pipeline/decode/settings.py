@@ -37,4 +37,4 @@ class DecodeSettings:
     num_cpus: float = 0.0
     node_id: str | None = None
     chunks_ahead: int = 2
-    crash_retries: int = 1
+    crash_retries: int = 2

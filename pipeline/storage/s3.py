@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import logging
 import uuid
 from collections.abc import Callable, Iterable, Iterator
@@ -163,9 +165,13 @@ class S3Store:
     def _conditional_put(self, at: Location, data: bytes, condition: dict[str, str]) -> str | None:
         # A put whose answer is lost is sent again and then meets its own first try: the token tells.
         token = uuid.uuid4().hex
+        # Not every store notices that a client died before it sent the body; the digest tells, of an empty one too.
+        digest = base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode()
 
         def put() -> str:
-            answer = self._client.put_object(**_where(at), Body=data, Metadata={_WRITE_TOKEN: token}, **condition)
+            answer = self._client.put_object(
+                **_where(at), Body=data, ContentMD5=digest, Metadata={_WRITE_TOKEN: token}, **condition
+            )
             return answer["ETag"]
 
         try:

@@ -21,10 +21,10 @@ _KEPT = {"lease.json", ".lease.json.lock", "config.json", "report.json", "report
 _CHANGING = {"masks_part", "run_id", "started_at", "finished_at", "decode_wait_s", "attempt"}
 
 
-def write_corpus(folder: Path, clips: int, *, seed: int, remote: str) -> Path:
-    """Draw the clips and write their manifest; every second video lies below `remote`, the others in `folder`.
+def write_corpus(folder: Path, clips: int, *, seed: int, remote: str) -> str:
+    """Draw the clips; every second video lies below `remote`, with the manifest, the others in `folder`.
 
-    Videos have 64 to 160 pixels a side, 16 to 40 frames and one or two objects; returns the manifest.
+    Videos have 64 to 160 pixels a side, 6 to 18 frames and one or two objects; returns the manifest's URI.
     """
     rng = random.Random(seed)
     folder.mkdir(parents=True, exist_ok=True)
@@ -32,14 +32,14 @@ def write_corpus(folder: Path, clips: int, *, seed: int, remote: str) -> Path:
     for number in range(clips):
         name = f"clip{number:04d}"
         width, height = (2 * rng.randrange(32, 81) for _ in range(2))
-        objects = _draw(folder / f"{name}.mp4", rng.randrange(16, 41), width, height, rng)
+        objects = _draw(folder / f"{name}.mp4", rng.randrange(6, 19), width, height, rng)
         uri = str(folder / f"{name}.mp4")
         if number % 2:
             uri = storage.join(remote, f"{name}.mp4")
             storage.upload_file(folder / f"{name}.mp4", uri)
         lines.append(json.dumps({"clip_id": name, "video_uri": uri, "objects": objects}))
-    manifest = folder / "manifest.jsonl"
-    manifest.write_text("\n".join(lines) + "\n")
+    manifest = storage.join(remote, "manifest.jsonl")
+    storage.write_bytes(manifest, ("\n".join(lines) + "\n").encode())
     return manifest
 
 
@@ -47,7 +47,7 @@ def _draw(path: Path, frames: int, width: int, height: int, rng: random.Random) 
     grain = np.random.default_rng(rng.getrandbits(32))
     ground = grain.integers(40, 120, (height, width, 3), np.uint8)
     sprites = []
-    for number in range(rng.choice((1, 1, 2))):
+    for number in range(rng.choice((1, 1, 1, 2))):
         w, h = rng.randrange(14, width // 2), rng.randrange(14, height // 2)
         texture = grain.integers(0, 256, (h, w, 3), np.uint8) // 2 + (60, 110)[number]
         place = rng.uniform(0, width - w), rng.uniform(0, height - h)

@@ -16,8 +16,9 @@ from dataclasses import dataclass, field
 from typing import Literal, Self
 
 Fault = Literal["none", "cut", "silent", "throttle", "error", "slow", "torn"]
-Verdict = Literal["pass", "drop", "deaf"]
-"""What becomes of a hooked request: let through, dropped before the store sees it, or done but never answered."""
+Verdict = Literal["pass", "drop", "headless", "deaf"]
+"""What becomes of a hooked request: let through, dropped before the store sees it, cut off after its headers as by a
+client that died there, or done but never answered."""
 
 _BODY = "<?xml version='1.0' encoding='UTF-8'?><Error><Code>{code}</Code><Message>on purpose</Message></Error>"
 _ANSWERS = {"throttle": (503, "Slow Down", "SlowDown"), "error": (500, "Internal Server Error", "InternalError")}
@@ -66,6 +67,7 @@ class FaultProxy:
     faults: Counter[str] = field(default_factory=Counter)
     _hooks: list[_Hook] = field(default_factory=list)
     _loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.new_event_loop)
+    _thread: threading.Thread = field(default_factory=threading.Thread)
     _open: set[asyncio.StreamWriter] = field(default_factory=set)
     _random: random.Random = field(default_factory=random.Random)
 
@@ -83,13 +85,23 @@ class FaultProxy:
             self._loop.create_task(listen())
             self._loop.run_forever()
 
-        threading.Thread(target=work, name="proxy", daemon=True).start()
+        self._thread = threading.Thread(target=work, name="proxy", daemon=True)
+        self._thread.start()
         if not up.wait(20):
             raise TimeoutError("the proxy does not listen")
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._loop.call_soon_threadsafe(self._loop.stop)
+        async def end() -> None:
+            tasks = asyncio.all_tasks() - {asyncio.current_task()}
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            self._loop.stop()
+
+        asyncio.run_coroutine_threadsafe(end(), self._loop)
+        self._thread.join(10)
+        self._loop.close()
 
     @property
     def endpoint(self) -> str:
@@ -137,6 +149,11 @@ class FaultProxy:
                     self.faults["hook"] += 1
                     verdict = await asyncio.to_thread(action, request)
                     if verdict == "drop":
+                        return
+                    if verdict == "headless":
+                        store.write(head)
+                        await store.drain()
+                        await asyncio.sleep(0.2)
                         return
                     if verdict == "deaf":
                         deaf.set()

@@ -114,8 +114,16 @@ def test_a_worker_that_dies_once_costs_nothing(video: tuple[Path, Plain]) -> Non
     events = kill_at([ClipRequest("a", str(video[0]))], SETTINGS, 1)
     assert [type(e) for e in events if isinstance(e, Opened)] == [Opened, Opened], "started over"
     assert isinstance(events[-1], Finished) and events[-1].frames == 60
-    events = kill_at([ClipRequest("a", str(video[0]))], SETTINGS, 2)
-    assert isinstance(events[-1], Failed) and "2 time(s)" in events[-1].message
+
+
+def test_a_worker_that_dies_every_time_costs_its_clip_after_pauses(
+    video: tuple[Path, Plain], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr("pipeline.frames.time.sleep", pauses.append)
+    events = kill_at([ClipRequest("a", str(video[0]))], SETTINGS, 3)
+    assert isinstance(events[-1], Failed) and "3 time(s)" in events[-1].message
+    assert pauses == [1.0, 4.0]
 
 
 def _silent(*_: Any, **__: Any) -> Iterator[None]:

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ray.exceptions import RayTaskError
 
 from pipeline import lease, run, storage
 from pipeline.interrupt import Interrupted
@@ -106,6 +107,70 @@ def test_a_failed_run_says_why_and_leaves_nothing_half_done(
     assert job.go() == 1
     assert f"error: {error}" in capsys.readouterr().err
     assert not storage.exists(left[0])
+
+
+@pytest.mark.parametrize("error", [None, RuntimeError("r"), Interrupted("i")])
+def test_no_plan_stays_behind_neither_this_runs_nor_a_killed_ones(
+    job: Any, output: str, monkeypatch: pytest.MonkeyPatch, error: BaseException | None
+) -> None:
+    plans = [storage.join(output, "_runs", run_id, "plan", "plan-000000.parquet") for run_id in ("run-0", "run-1")]
+    kept = storage.join(output, "_runs", "run-0", "report.json")
+    storage.write_bytes(plans[0], b"of a run that was killed")
+    storage.write_bytes(kept, b"{}")
+
+    def segment(*_: object) -> None:
+        storage.write_bytes(plans[1], b"of this run")
+        if error is not None:
+            raise error
+
+    monkeypatch.setattr(job, "_segment", segment)
+    if isinstance(error, Interrupted):
+        with pytest.raises(Interrupted):
+            job.go()
+    else:
+        job.go()
+    assert [uri for uri in plans if storage.exists(uri)] == []
+    assert storage.exists(kept)
+
+
+def test_a_second_run_is_refused_and_told_who_holds_the_output(job: Any, output: str) -> None:
+    job._options = replace(job._options, wait_for_lease=0.3)
+    with lease.acquire(output, "run-0", 0), pytest.raises(UsageError, match=r"held by run run-0 \(host .* process \d+"):
+        job.go()
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (RayTaskError("f", "Traceback …", ValueError("v")), "error: "),
+        (ConnectionError("the cluster at a:6379 is gone\nmore"), "error: the cluster at a:6379 is gone\n"),
+        (TimeoutError(), "error: TimeoutError\n"),
+    ],
+)
+def test_a_fault_of_ray_before_the_work_is_one_sentence(
+    output: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: Exception, sentence: str
+) -> None:
+    def prepare(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(run, "prepare", prepare)
+    assert run.run(SegmentOptions("m.jsonl", output)) == 1
+    said = capsys.readouterr().err
+    assert said.startswith(sentence) and said.count("\n") == 1
+
+
+def test_a_fault_of_the_program_leaves_the_output_in_order_and_shows_where_it_is(
+    job: Any, output: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    left: list[str] = []
+
+    def segment(*_: object) -> None:
+        left.append(_orphan(output))
+        raise KeyError("oops")
+
+    monkeypatch.setattr(job, "_segment", segment)
+    assert job.go() == 1
+    assert "KeyError" in caplog.text and not storage.exists(left[0])
 
 
 def test_a_refused_retry_deletes_nothing(

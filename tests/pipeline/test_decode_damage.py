@@ -5,11 +5,13 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
 from pipeline.decode import DecodeSettings, Failed, Finished
 from pipeline.decode.probe import probe
+from tests.pipeline.hostile_files import claim_ten_times_the_frames
 from tests.pipeline.videos import Plain, Read, make_video, plain, read_clip
 
 KINDS = {
@@ -148,8 +150,6 @@ def test_a_frame_lost_without_an_error_shifts_nothing(tmp_path: Path, decoder: s
 
 def _spoil(path: Path, packets: range, *, silently: bool = False) -> None:
     """Overwrite whole packets, so that they do not decode; or, MPEG-4 at 30 Hz, mark them as not coded."""
-    import av
-
     with av.open(str(path)) as container:
         found = [(p.pos, p.size) for p in container.demux(container.streams.video[0]) if p.size]
     data = bytearray(path.read_bytes())
@@ -181,8 +181,6 @@ def test_a_file_cut_off_keeps_the_rows_before(tmp_path: Path) -> None:
 
 def _index_first(path: Path) -> None:
     """Write the file anew with its index before its frames."""
-    import av
-
     moved = path.with_name("moved" + path.suffix)
     with av.open(str(path)) as source, av.open(str(moved), "w", options={"movflags": "faststart"}) as target:
         stream = target.add_stream_from_template(source.streams.video[0])
@@ -191,6 +189,22 @@ def _index_first(path: Path) -> None:
                 packet.stream = stream
                 target.mux(packet)
     moved.replace(path)
+
+
+@pytest.mark.parametrize("decoder", ["decord", "pyav"])
+@pytest.mark.parametrize(("name", "codec"), [("c.mp4", "libx264"), ("c.mp4", "mpeg4"), ("c.avi", "mpeg4")])
+def test_a_header_that_claims_ten_times_the_frames(tmp_path: Path, name: str, codec: str, decoder: str) -> None:
+    path = make_video(tmp_path / name, 20, codec=codec)
+    reference = plain(path)
+    claim_ten_times_the_frames(path)
+    with av.open(str(path)) as container:
+        assert container.streams.video[0].frames == 200
+    read = read_clip(path, decoder=decoder)
+    assert isinstance(read.end, Finished)
+    assert (read.end.frames, read.end.corrupt_frames) == (20, 0)
+    assert [read.opened[0].info.frames, read.opened[0].end_frame] == [20, 20]
+    for index, frame in read.frames.items():
+        np.testing.assert_array_equal(frame, reference.frames[index])
 
 
 def test_frames_that_change_size_end_the_clip(tmp_path: Path) -> None:
@@ -208,8 +222,6 @@ def test_frames_that_change_size_end_the_clip(tmp_path: Path) -> None:
 
 def _later(path: Path, folder: Path, before: bytes) -> bytes:
     """The stream of `before` followed by the one at `path` with timestamps that go on."""
-    import av
-
     moved = folder / "later.ts"
     with av.open(str(path)) as source, av.open(str(moved), "w", options={"mpegts_copyts": "1"}) as target:
         stream = target.add_stream_from_template(source.streams.video[0])

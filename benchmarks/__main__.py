@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import typer
 
-from benchmarks import end_to_end, engine, overhead, scale, stages
+from benchmarks import end_to_end, engine, overhead, scale, stages, training
 
 app = typer.Typer(help=__doc__, add_completion=False, pretty_exceptions_enable=False)
 app.command("stages")(stages.main)
@@ -16,6 +16,7 @@ app.command("engine")(engine.main)
 app.command("end-to-end")(end_to_end.main)
 app.command("overhead")(overhead.main)
 app.add_typer(scale.app, name="scale")
+app.command("training")(training.main)
 
 
 @app.callback(invoke_without_command=True)

@@ -74,6 +74,7 @@ def train_command(
     all_sequences: options.AllSequences = False,
     seed: options.Seed = 1,
     workers: options.Loaders = 1,
+    log_every: options.LogEvery = 20,
     validate_every: options.ValidateEvery = 0,
     davis: Annotated[list[Path] | None, typer.Option(help="folder whose tables have the held-out sequences")] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda")] = "cpu",
@@ -87,7 +88,7 @@ def train_command(
         batch_size=batch_size, learning_rate=learning_rate, unfreeze_at=unfreeze_at, unfreeze_more=unfreeze_more,
         mask_weight=mask_weight, search_zoom=search_zoom, precision=precision, held_out=held_out,
         all_sequences=all_sequences, seed=seed, workers=workers, checkpoint_minutes=checkpoint_minutes,
-        validate_steps=validate_every,
+        log_steps=log_every, validate_steps=validate_every,
     )  # fmt: skip
     with _told():
         validate = None

@@ -40,6 +40,7 @@ class TrainingConfig:
         average: decay of the averaged weights, which are the result.
         negative_pairs: each search crop also answers the template of another pair.
         precision: bf16 is autocast to bfloat16.
+        log_steps: how often losses are recorded.
         checkpoint_minutes, checkpoint_steps: how often a checkpoint is written; steps count when set.
         validate_steps: how often the held-out sequences are tracked; 0 is never.
     """
@@ -66,6 +67,7 @@ class TrainingConfig:
     precision: TrainingPrecision = "bf16"
     seed: int = 1
     workers: int = 1
+    log_steps: int = 20
     checkpoint_minutes: float = 5.0
     checkpoint_steps: int = 0
     validate_steps: int = 0

@@ -30,8 +30,6 @@ from model.training.step import Counts, StepLosses, TrainingStep, batch_counts, 
 from model.training.workers import Workers
 from model.weights import load_imagenet_resnet18, load_weights
 
-_LOG_EVERY = 20
-
 Validate = Callable[[SiamMask], Mapping[str, float]]
 """Tracks the held-out sequences with a model: their scores by name, `j` among them; called by every worker."""
 OnCheckpoint = Callable[[Progress, Mapping[str, float]], None]
@@ -167,7 +165,7 @@ class _Run:
                 break
             losses = self._learn(batch)
             step, due = self.progress.step, self.config.validate_steps
-            if step % _LOG_EVERY == 0:
+            if step % self.config.log_steps == 0:
                 self._log(losses)
             if due and step % due == 0 and self._share() < 1:
                 self._judge()

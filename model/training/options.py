@@ -35,6 +35,7 @@ HeldOut = Annotated[list[str] | None, typer.Option(help="sequence to leave out; 
 AllSequences = Annotated[bool, typer.Option("--all-sequences", help="hold no sequence out")]
 Seed = Annotated[int, typer.Option(help="of all draws")]
 Loaders = Annotated[int, typer.Option(help="processes that make batches, a worker")]
+LogEvery = Annotated[int, typer.Option(help="steps between rows of losses", min=1)]
 ValidateEvery = Annotated[int, typer.Option(help="steps between trackings of the held-out sequences; 0 is never")]
 
 
@@ -58,6 +59,7 @@ def make_config(
     all_sequences: bool = False,
     seed: int = 1,
     workers: int = 1,
+    log_steps: int = 20,
     checkpoint_minutes: float = 5.0,
     checkpoint_steps: int = 0,
     validate_steps: int = 0,
@@ -91,6 +93,7 @@ def make_config(
             precision=cast(TrainingPrecision, precision),
             seed=seed,
             workers=workers,
+            log_steps=log_steps,
             checkpoint_minutes=checkpoint_minutes,
             checkpoint_steps=checkpoint_steps,
             validate_steps=validate_steps,

@@ -8,6 +8,7 @@ workers; without one there is one worker.
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,12 +54,18 @@ class Workers:
         return found
 
     def share(self, step: nn.Module) -> nn.Module:
-        """A training step whose gradients are averaged over the workers; it has those of parameters that train now."""
+        """A training step whose gradients are averaged over the workers, for the parameters that train now.
+
+        It must live until `backward` is done: what averages goes with it.
+        """
         if self.count == 1:
             return step
         device = next(step.parameters()).device
         ids = [device] if device.type == "cuda" else None
-        return DistributedDataParallel(step, device_ids=ids, broadcast_buffers=False)
+        with warnings.catch_warnings():
+            # Torch 2.13 has a new name for broadcast_buffers; older ones do not know it.
+            warnings.simplefilter("ignore", FutureWarning)
+            return DistributedDataParallel(step, device_ids=ids, broadcast_buffers=False)
 
     def share_norms(self, module: nn.Module) -> None:
         """Replace, in place, every batch norm by one whose statistics are those of all workers' samples."""

@@ -7,7 +7,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from model.training.convert.files import box_of_all, label_rows
 from model.training.store import Picture, write_store
+from model.training.tables import TableWriter
 
 
 def moving_disk(group: str, colour: tuple[int, int, int], frames: int, seed: int) -> list[Picture]:
@@ -47,3 +49,29 @@ def small_store(folder: Path) -> Path:
     ]
     write_store(pictures, folder)
     return folder
+
+
+def small_set(folder: Path, names: tuple[str, ...] = ("red", "blue"), frames: int = 5) -> Path:
+    """A training set in tables: a video of a moving disk a name, as images, and one still."""
+    with TableWriter(folder) as tables:
+        for seed, name in enumerate(names):
+            pictures = moving_disk(name, (20 + 60 * seed, 20, 230 - 60 * seed), frames, seed)
+            write_sequence(tables, folder, name, pictures)
+        write_sequence(tables, folder, "still", [still("still", (10, 200, 10), 3)])
+    return folder
+
+
+def write_sequence(tables: TableWriter, folder: Path, name: str, pictures: list[Picture], split: str = "train") -> None:
+    """Write a sequence's pictures as PNG files beside its tables, and its rows."""
+    (folder / name).mkdir(parents=True, exist_ok=True)
+    for picture in pictures:
+        cv2.imwrite(str(folder / name / f"{picture.frame:05d}.png"), picture.pixels)
+        assert picture.masks[0] is not None
+        rows = label_rows(picture.masks[0])
+        tables.masks({"sequence": name, "split": split, "frame_index": picture.frame, **row} for row in rows)
+    assert pictures[0].masks[0] is not None
+    height, width = pictures[0].pixels.shape[:2]
+    tables.sequence(
+        sequence=name, split=split, images=[f"{name}/{picture.frame:05d}.png" for picture in pictures],
+        frames=len(pictures), width=width, height=height, **box_of_all(pictures[0].masks[0]),
+    )  # fmt: skip

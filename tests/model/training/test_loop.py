@@ -14,10 +14,13 @@ from model.training.batches import BatchDataset
 from model.training.config import TrainingConfig
 from model.training.loop import train
 from model.training.pairs import PairRules
-from model.training.schedule import AveragedModel, apply_schedule, make_optimizer, rate_factor
+from model.training.schedule import AveragedModel, apply_schedule, make_optimizer, rate_factor, training_mode
+from model.training.sources import sequence_pictures
 from model.training.step import batch_losses, negative_partners
+from model.training.store import write_store
 from model.weights import load_weights, save_weights
 from tests.model.training.pictures import small_store
+from tests.model.training.test_tables import boxes_set
 
 SMALL = TrainingConfig(
     pairs=PairRules(paste_share=0.0, distractor_share=0.0, fill_share=0.0, blur_share=0.0, search_shift=16),
@@ -88,9 +91,8 @@ def test_a_run_starts_from_a_weights_file_of_its_own_network(store: Path, tmp_pa
         )
 
 
-def test_the_log_has_a_line_every_twenty_steps(store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("model.training.loop._LOG_EVERY", 1)
-    config = replace(SMALL, network=SiamMaskConfig("resnet18", "two", False), steps=2)
+def test_the_log_has_a_line_every_so_many_steps(store: Path, tmp_path: Path) -> None:
+    config = replace(SMALL, network=SiamMaskConfig("resnet18", "two", False), steps=2, log_steps=1)
     lines: list[str] = []
     train(config, store, tmp_path, say=lines.append)
     with (tmp_path / "losses.csv").open() as file:
@@ -149,3 +151,87 @@ def test_settings_that_train_nothing_are_refused() -> None:
         TrainingConfig(minutes=0)
     with pytest.raises(ValueError, match="batch size 1"):
         TrainingConfig(batch_size=1)
+
+
+def test_stages_of_the_backbone_are_freed_one_after_the_other() -> None:
+    model = SiamMask(SiamMaskConfig("resnet50", "three", False))
+    config = replace(SMALL, unfreeze_at=0.25, unfreeze_more=(0.5, 0.75))
+    optimizer = make_optimizer(model, config)
+    for progress, stages in ((0.2, set()), (0.3, {"layer3"}), (0.6, {"layer3", "layer2"})):
+        apply_schedule(optimizer, progress, config)
+        assert {name.split(".")[0] for name, p in model.backbone.named_parameters() if p.requires_grad} == stages
+    apply_schedule(optimizer, 0.8, config)
+    frozen = {name.split(".")[0] for name, p in model.backbone.named_parameters() if not p.requires_grad}
+    assert frozen == {"conv1", "bn1"}
+    with pytest.raises(ValueError, match="shares that do not fall"):
+        replace(SMALL, unfreeze_at=0.5, unfreeze_more=(0.4,))
+
+
+def test_the_published_schedule_rises_to_the_rate_and_falls_to_a_half() -> None:
+    config = replace(SMALL, schedule="published", learning_rate=5e-3)
+    rates = [config.learning_rate * rate_factor(epoch / 20, config) for epoch in (0, 2.5, 5, 12.5, 20)]
+    assert rates == pytest.approx([1e-3, 3e-3, 5e-3, 5e-3 * 0.5**0.5, 2.5e-3])
+    optimizer = make_optimizer(SiamMask(config.network), config)
+    assert isinstance(optimizer, torch.optim.SGD)
+    assert optimizer.param_groups[0]["momentum"] == 0.9
+
+
+def test_the_norms_of_the_backbone_keep_their_statistics() -> None:
+    model = SiamMask(SiamMaskConfig("resnet50", "two", False))
+    training_mode(model, SMALL)
+    model.neck(model.backbone(torch.rand(2, 3, 127, 127) * 255)[-1])
+    assert model.backbone.bn1.running_mean.abs().sum() == 0
+    assert model.neck[1].running_mean.abs().sum() > 0
+
+
+def test_the_refinement_trains_alone_after_the_base(store: Path, tmp_path: Path) -> None:
+    base = SiamMask(SiamMaskConfig("resnet18", "three", False))
+    save_weights(tmp_path / "base.safetensors", base, metadata={}, dtype=torch.float32)
+    config = replace(SMALL, stage="refine", steps=2, batch_size=2, average=0.0)
+    assert BatchDataset(store, config, length=1)[0].search.shape == (2, 143, 143, 3)
+    train(config, store, tmp_path / "run", start=tmp_path / "base.safetensors", say=lambda _: None)
+    after = torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)["model"]
+    before = base.state_dict()
+    assert all(torch.equal(after[name], value) for name, value in before.items())
+    torch.manual_seed(config.seed)
+    fresh = SiamMask(config.network).state_dict()
+    assert not torch.equal(after["refine.post2.weight"], fresh["refine.post2.weight"])
+
+
+def test_small_crops_have_the_windows_of_large_ones() -> None:
+    """A refined mask on the small crop is that on the large one at the same place, away from the borders."""
+    torch.manual_seed(0)
+    model = SiamMask(SiamMaskConfig("resnet18", "three", True)).eval()
+    large, template = torch.rand(1, 3, 255, 255) * 255, torch.rand(1, 3, 127, 127) * 255
+    small = large[:, :, 56 : 56 + 143, 56 : 56 + 143]
+    found = []
+    with torch.inference_mode():
+        for crop, cell in ((large, 12), (small, 5)):
+            features = model.features(crop)
+            response = model.mask.correlate(model.mask.kernel(model.template_features(template)), features.neck)
+            place = torch.tensor([cell])
+            assert response.shape[-1] == 2 * cell + 1
+            found.append(model.refined(features, response, torch.tensor([0]), place, place)[0])
+    # Stem features of the middle do not reach the borders, so the finest part of the merge is the same.
+    assert torch.allclose(found[0][40:90, 40:90], found[1][40:90, 40:90], atol=0.05)
+
+
+def test_boxes_alone_train_score_and_box(tmp_path: Path) -> None:
+    write_store(sequence_pictures(boxes_set(tmp_path / "set")), tmp_path / "store")
+    config = replace(SMALL, held_out=("still",), network=SiamMaskConfig("resnet18", "three", True))
+    model = SiamMask(config.network).train()
+    losses = batch_losses(model, BatchDataset(tmp_path / "store", config, length=1)[0], config.weights)
+    losses.total.backward()
+    assert losses.mask.item() == losses.fine.item() == 0
+    assert losses.box.item() > 0
+    assert model.refine.post2.weight.grad is None or model.refine.post2.weight.grad.abs().sum() == 0
+    assert model.score.conv_search[0].weight.grad.abs().sum() > 0
+
+
+def test_settings_come_back_from_what_a_run_records() -> None:
+    config = replace(SMALL, unfreeze_more=(1.0,), network=SiamMaskConfig("resnet50", "two", False))
+    assert TrainingConfig.from_json(config.to_json()) == config
+    with pytest.raises(ValueError, match="have no 'colour'"):
+        TrainingConfig.from_json('{"colour": 1}')
+    with pytest.raises(ValueError, match="stage base: trains a network without refinement"):
+        replace(SMALL, stage="base")

@@ -1,0 +1,1 @@
+"""Training and tuning on Ray: data on the nodes, workers, trials. Nothing here imports torch when it is imported."""

@@ -1,0 +1,171 @@
+"""A training run on Ray Train: checked once, placed on the cluster, run, and summed up in a line."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING
+
+from pipeline import storage
+from pipeline.interrupt import Interrupted, interruptible, take_signals_again
+from pipeline.options import UsageError
+from pipeline.raycluster import connect
+from pipeline.training.data import check_set
+from pipeline.training.worker import Task, work
+
+if TYPE_CHECKING:
+    import ray.train
+
+    from model.training.config import TrainingConfig
+
+_SETTINGS = "config.json"
+_RUN = "checkpoints"
+
+
+def train(task: Task, config: TrainingConfig, *, workers: int, max_failures: int) -> int:
+    """Train, or go on with the run that `task.output` holds; returns the exit status.
+
+    Args:
+        task: what every worker is told; `cpus` 0 and `device` "auto" are filled in here.
+        config: settings of the run.
+        workers: how many; 0 is one a GPU, or one without.
+        max_failures: how often workers that died are started again.
+
+    Raises:
+        UsageError: the data, the weights, the output or the cluster cannot be used.
+    """
+    _check(task, config)
+    with interruptible():
+        try:
+            connect()
+            take_signals_again()
+            return _fit(*_place(task, config, workers), config, max_failures)
+        except Interrupted as signal:
+            print(f"{signal}: ended; the same command goes on from the last checkpoint", file=sys.stderr)
+            return 130
+
+
+def _check(task: Task, config: TrainingConfig) -> None:
+    """Find out before any work starts what could not work."""
+    if bool(task.data) == bool(task.store):
+        raise UsageError("give --data, or --store for one that every node has, and not both")
+    for uri in task.data:
+        check_set(uri)
+    if config.validate_steps and not task.data:
+        raise UsageError("--validate-every needs --data: validation tracks the held-out sequences of those sets")
+    for option, origin in (("--start", task.start), ("--backbone", task.backbone)):
+        if origin is not None and not _exists(option, origin):
+            raise UsageError(f"{option} {origin}: there is no such file")
+    try:
+        settings = storage.join(task.output, _SETTINGS)
+        if storage.exists(settings):
+            config.check_resumes(storage.read_bytes(settings).decode(), task.output)
+        storage.write_bytes(settings, config.to_json().encode())
+    except storage.StorageError as error:
+        raise UsageError(f"--output: {error}") from error
+    except ValueError as error:
+        raise UsageError(f"--output {error}") from error
+
+
+def _exists(option: str, uri: str) -> bool:
+    try:
+        return storage.exists(uri)
+    except storage.StorageError as error:
+        raise UsageError(f"{option}: {error}") from error
+
+
+def _place(task: Task, config: TrainingConfig, workers: int) -> tuple[Task, int]:
+    """Device, workers and CPUs of each."""
+    import ray
+
+    has = ray.cluster_resources()
+    cpus, gpus = int(has.get("CPU", 1)), int(has.get("GPU", 0))
+    device = task.device if task.device != "auto" else ("cuda" if gpus else "cpu")
+    if device == "cuda" and gpus < max(1, workers):
+        raise UsageError(f"--device cuda: {max(1, workers)} workers need a GPU each, the cluster has {gpus}")
+    count = workers or (gpus if device == "cuda" else 1)
+    if count > cpus:
+        raise UsageError(f"--workers {count}: each needs a CPU, the cluster has {cpus}")
+    if config.batch_size % count or config.batch_size // count < 2:
+        raise UsageError(f"--batch-size {config.batch_size}: {count} workers cannot share it with 2 pairs or more each")
+    return replace(task, device=device, cpus=task.cpus or _cpus_each(count)), count
+
+
+def _cpus_each(workers: int) -> int:
+    """The most CPUs that every worker can have, each on one node."""
+    import ray
+
+    nodes = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
+    for share in range(max(nodes), 1, -1):
+        if sum(cpus // share for cpus in nodes) >= workers:
+            return share
+    return 1
+
+
+def _fit(task: Task, workers: int, config: TrainingConfig, max_failures: int) -> int:
+    import ray.train
+    from ray.train.torch import TorchTrainer
+
+    filesystem, path = storage.filesystem_for(task.output)
+    resources: dict[str, float] = {"CPU": task.cpus}
+    if task.device == "cuda":
+        resources["GPU"] = 1
+    print(f"{workers} workers on {task.device} with {task.cpus} CPUs each; {config.steps} steps", flush=True)
+    trainer = _quiet(TorchTrainer)(
+        work,
+        train_loop_config=asdict(task),
+        scaling_config=ray.train.ScalingConfig(
+            num_workers=workers, use_gpu=task.device == "cuda", resources_per_worker=resources
+        ),
+        run_config=ray.train.RunConfig(
+            name=_RUN,
+            storage_path=path,
+            storage_filesystem=filesystem,
+            checkpoint_config=ray.train.CheckpointConfig(num_to_keep=2),
+            failure_config=ray.train.FailureConfig(max_failures=max_failures),
+        ),
+    )
+    try:
+        result = trainer.fit()
+    except ray.train.TrainingFailedError as error:
+        print(f"error: {_cause(error)}", file=sys.stderr)
+        return 1
+    print(_summary(result, task.output), flush=True)
+    return 0
+
+
+def _quiet(trainer: type) -> type:
+    """The trainer without its watcher of placement groups where Ray has no dashboard, which the watcher asks.
+
+    There it would end with a traceback at every start; a Ray without a dashboard ends with this process anyway.
+    """
+    from ray._private.worker import get_dashboard_url
+    from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
+
+    if get_dashboard_url():
+        return trainer
+
+    class Quiet(trainer):
+        def _create_default_callbacks(self) -> list:
+            return [
+                one for one in super()._create_default_callbacks() if not isinstance(one, PlacementGroupCleanerCallback)
+            ]
+
+    return Quiet
+
+
+def _cause(error: ray.train.TrainingFailedError) -> str:
+    failures = getattr(error, "worker_failures", None) or {}
+    first = next(iter(failures.values()), error)
+    return f"training ended: {type(first).__name__}: {str(first).strip().splitlines()[-1] if str(first) else ''}"
+
+
+def _summary(result: ray.train.Result, output: str) -> str:
+    row = result.metrics or {}
+    parts = [f"step {row['step']}" if "step" in row else "nothing was left to train"]
+    if "total" in row:
+        parts.append(f"loss {row['total']:.3f}")
+    parts += [f"J {row['validation_j']:.3f} on held-out sequences"] if "validation_j" in row else []
+    if "total" in row:
+        parts.append(f"{row['pairs_per_s']:.1f} pairs/s, {row['data_share']:.0%} of the time spent on data")
+    return f"{', '.join(parts)}: {storage.join(output, 'weights.safetensors')}"

@@ -1,0 +1,52 @@
+"""The search on Ray Tune finds what the search in one process finds."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+import torch
+
+from model.network import SiamMask, SiamMaskConfig
+from model.training.evaluate import load_clips
+from model.training.tune import THRESHOLDS, candidates
+from model.training.tune import tune as tune_alone
+from model.weights import load_weights, save_weights
+from pipeline.options import UsageError
+from pipeline.training.tune import Search, tune
+from tests.model.training.pictures import small_set
+
+
+def search(tmp_path: Path, weights: Path, data: Path) -> Search:
+    return Search(
+        weights=str(weights), data=str(data), split="train", sequences=("blue", "red"), precision="fp32",
+        candidates=tuple(params.to_json() for params in candidates(3)), cache=str(tmp_path / "cache"), cpus=1,
+    )  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("ray_local")
+def test_trials_side_by_side_give_the_result_of_one_process(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = SiamMask(SiamMaskConfig("resnet18", "three", False))
+    assert model.box is not None
+    torch.nn.init.zeros_(model.box.head[3].weight)  # an untrained box branch answers with boundless sizes
+    weights, data = tmp_path / "w.safetensors", small_set(tmp_path / "set", frames=4)
+    save_weights(weights, model, metadata={})
+    assert tune(search(tmp_path, weights, data), str(tmp_path / "out")) == 0
+    with (tmp_path / "out" / "trials.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    clips = list(load_clips(data, "train", ["blue", "red"]))
+    wanted = list(tune_alone(load_weights(weights).model, clips, candidates(3), precision="fp32"))
+    assert len(rows) == len(wanted) == 3 * len(THRESHOLDS)
+    for row, trial in zip(rows, wanted, strict=True):
+        assert row["params"] == trial.params.to_json()
+        assert float(row["j"]) == pytest.approx(trial.mean, abs=1e-4)
+    best = max(wanted, key=lambda trial: trial.mean)
+    assert (tmp_path / "out" / "tracker.json").read_text() == best.params.to_json() + "\n"
+
+
+def test_missing_weights_are_named(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="none.safetensors: there is no such file"):
+        tune(search(tmp_path, tmp_path / "none.safetensors", small_set(tmp_path / "set")), str(tmp_path / "out"))

@@ -60,7 +60,6 @@ def run(options: SegmentOptions, *, build_engine: EngineBuilder = build_engine) 
         UsageError: exit status 2: something is unusable, found before any work started.
     """
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", stream=sys.stderr)
-    logging.getLogger("botocore").setLevel(logging.WARNING)
     with interruptible():
         try:
             prepared = prepare(options)

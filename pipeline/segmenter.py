@@ -6,6 +6,7 @@ import logging
 import os
 import threading
 import time
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -94,9 +95,10 @@ class Segmenter:
             node_id=ray.get_runtime_context().get_node_id(),
         )
         self._busy_sent = 0.0
-        self._metrics = ActorMetrics(
-            plan.run_id, restarted=ray.get_runtime_context().was_current_actor_reconstructed
-        )
+        with warnings.catch_warnings():  # Ray's own property warns of another one that it uses
+            warnings.simplefilter("ignore")
+            restarted = ray.get_runtime_context().was_current_actor_reconstructed
+        self._metrics = ActorMetrics(plan.run_id, restarted=restarted)
         self._sending = threading.Lock()
         threading.Thread(target=self._report, name="report", daemon=True).start()
 

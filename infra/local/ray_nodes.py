@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import secrets
+import signal
 import socket
 import subprocess
 import sys
@@ -26,6 +27,8 @@ RAY = (sys.executable, "-m", "ray.scripts.scripts")
 IP = "127.0.0.2"
 DASHBOARD_HOST = "127.0.0.1"
 JOIN_WITHIN_S = 120.0
+# No workers before there is work for them, and time to start for those on a busy machine.
+FRUGAL = {"RAY_prestart_worker_first_driver": "0", "RAY_worker_register_timeout_seconds": "240"}
 STARTS = 3  # a busy machine needs more for a node than the half minute that Ray allows itself
 
 
@@ -184,13 +187,22 @@ class RayNodes:
         command += ["--object-store-memory", str(shape.object_store), "--metrics-export-port", str(metrics_port)]
         # The agent takes the jobs; on its usual port it would meet that of another node on this machine.
         command += ["--dashboard-agent-listen-port", str(free_port())]
-        environment = {**self.client_environment(), **self.environment, "RAY_NODE_TYPE_NAME": shape.group}
+        environment = {**self.client_environment(), **FRUGAL, **self.environment, "RAY_NODE_TYPE_NAME": shape.group}
         log = self.folder / f"node-{len(self.nodes)}-{shape.group}.log"
         with log.open("wb") as to:
             process = subprocess.Popen(
-                command, env=environment, stdin=subprocess.DEVNULL, stdout=to, stderr=to, start_new_session=True
-            )
+                command, env=environment, stdin=subprocess.DEVNULL, stdout=to, stderr=to, start_new_session=True,
+                preexec_fn=_end_with_parent,
+            )  # fmt: skip
         return RayNode(shape, metrics_port, log, process)
+
+
+def _end_with_parent() -> None:
+    """Have the system end this process when the one that started it is gone, even killed (Linux)."""
+    if sys.platform == "linux":
+        import ctypes
+
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)
 
 
 def free_port() -> int:

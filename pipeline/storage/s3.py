@@ -22,6 +22,8 @@ from pipeline.storage.store import Entry, OnBytes, Versioned
 from pipeline.storage.uris import Location
 
 log = logging.getLogger(__name__)
+# It tells, for each client, where it found credentials.
+logging.getLogger("botocore").setLevel(logging.WARNING)
 
 _CHUNK = 1 << 20
 _TRANSFER = TransferConfig(multipart_threshold=16 << 20, multipart_chunksize=16 << 20, max_concurrency=4)

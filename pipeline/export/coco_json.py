@@ -1,0 +1,66 @@
+"""COCO JSON: a frame an image, an object in a frame an annotation."""
+
+from __future__ import annotations
+
+from pycocotools import mask as coco
+
+from pipeline.export.clips import ExportClip
+from pipeline.export.sink import JsonArrays, Sink
+
+
+class CocoJson:
+    """`annotations.json`: images, annotations and one category.
+
+    An annotation has the mask as compressed RLE, the mask's own box, and beyond COCO `score`, `object_id` and
+    `track_id`, which is the same number for one object in all frames. A row without mask pixels has no annotation.
+
+    Args:
+        sink: where the file goes.
+        category: the category's name.
+    """
+
+    def __init__(self, sink: Sink, category: str) -> None:
+        fixed = {
+            "info": {"description": "siammask-batch"},
+            "licenses": [],
+            "categories": [{"id": 1, "name": category, "supercategory": ""}],
+        }
+        self._document = JsonArrays(sink, "annotations.json", fixed, ["images", "annotations"])
+        self._images = self._annotations = self._tracks = 0
+
+    def add(self, clip: ExportClip) -> None:
+        """Appends a clip's images and annotations."""
+        height, width = clip.size
+        track_of = {object_id: self._tracks + number for number, object_id in enumerate(clip.object_ids, 1)}
+        self._tracks += len(track_of)
+        for frame in clip.frames:
+            self._images += 1
+            image = {
+                "id": self._images,
+                "file_name": f"{clip.clip_id}/{frame:05d}.jpg",
+                "width": width,
+                "height": height,
+                "clip_id": clip.clip_id,
+                "frame_index": frame,
+            }
+            self._document.add("images", image)
+            for row in clip.tracks.rows_of(frame):
+                if row["area"]:
+                    self._annotations += 1
+                    annotation = {
+                        "id": self._annotations,
+                        "image_id": self._images,
+                        "category_id": 1,
+                        "segmentation": row["mask"],
+                        "area": row["area"],
+                        "bbox": coco.toBbox(row["mask"]).tolist(),
+                        "iscrowd": 0,
+                        "score": row["score"],
+                        "object_id": row["object_id"],
+                        "track_id": track_of[row["object_id"]],
+                    }
+                    self._document.add("annotations", annotation)
+
+    def close(self) -> None:
+        """Writes the file."""
+        self._document.close()

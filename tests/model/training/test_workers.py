@@ -43,8 +43,9 @@ def test_two_workers_with_half_the_batch_have_the_gradients_of_one(store: Path, 
     assert any(name.startswith("backbone.layer3") for name in alone)
     for name, wanted in alone.items():
         assert torch.equal(first[name], second[name]), name
-        error = (first[name] - wanted).norm() / wanted.norm().clamp(min=1e-6)
-        assert error < 2e-3, f"{name}: {error}"
+        error = (first[name] - wanted).norm()
+        # The bias before a branch's own batch norm changes nothing: its gradient is rounding, about 1e-6.
+        assert error < 1e-3 * wanted.norm() + 1e-5, f"{name}: {error} of {wanted.norm()}"
 
 
 def test_workers_see_the_pairs_that_one_worker_would(store: Path) -> None:

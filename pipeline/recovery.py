@@ -99,7 +99,6 @@ def forget_failed(output: str, mine: Callable[[Sequence[tuple[str, str]]], bool]
         output: the output folder.
         mine: whether all of these clips, by id and hash, will be run again.
     """
-    finish_merge(output)
     gone, attempt = [], 0
     parts = (found for found in list_parts(output) if found[0].status != "ok")
     for part, table in read_parts(parts, ["clip_id", "clip_hash", "attempt"]):

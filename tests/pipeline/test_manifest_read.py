@@ -97,3 +97,9 @@ def test_stride_is_checked_by_row(tmp_path):
     uri = write_lines(tmp_path / "m.jsonl", rows)
     assert len(clips(uri)) == 3
     assert problems(uri, stride=2) == [("m.jsonl", 2, "objects[0].init_frame")]
+
+
+def test_secrets_of_a_broken_line_are_not_shown(tmp_path):
+    line = '{"video_uri": "https://h/v.mp4?X-Amz-Signature=hunter2", "x": "s3://AKIA:hunter2@b/k"'
+    said = message(write_lines(tmp_path / "m.jsonl", [row(), line]))
+    assert "m.jsonl:2" in said and "X-Amz-Signature=***" in said and "hunter2" not in said

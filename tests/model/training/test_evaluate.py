@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 
@@ -17,7 +19,9 @@ from model.training.card import render_card
 from model.training.config import TrainingConfig
 from model.training.evaluate import Clip, judge, load_clips, pasted, table, track
 from model.training.tune import candidates, tune
+from model.training.validate import held_out_sequences
 from model.weights import load_weights, save_weights
+from tests.model.training.pictures import small_set
 
 
 def moving_square(frames: int = 5) -> Clip:
@@ -117,6 +121,76 @@ def test_the_card_has_the_table_the_licence_and_the_commands(tmp_path: Path) -> 
     assert "--minutes 12 --batch-size 8" in text
     assert "100 steps (800 pairs)" in text
     assert "better on every sequence" in text
+
+
+def test_the_card_tells_of_the_run_that_a_run_started_from(tmp_path: Path) -> None:
+    first = TrainingConfig(minutes=12, batch_size=8)
+    pairs = replace(first.pairs, search_zoom=0.3)
+    second = replace(first, steps=2600, batch_size=12, pairs=pairs, schedule="published")
+    model = SiamMask(first.network)
+    metadata = {"steps": 100, "training": json.loads(first.to_json())}
+    save_weights(tmp_path / "first.safetensors", model, metadata=metadata)
+    save_weights(tmp_path / "weights.safetensors", model, metadata={"steps": 2600})
+    second.write(tmp_path / "config.json")
+    target = tmp_path / "bundle.safetensors"
+    write_bundle(
+        tmp_path / "weights.safetensors", target, tracker=PRESETS["davis"], training=run_settings(tmp_path), figures={},
+        start=tmp_path / "first.safetensors",
+    )  # fmt: skip
+    clip = moving_square()
+    results = [judge(clip, [perfect(clip, index) for index in range(5)])]
+    text = render_card(load_weights(target).metadata, results, target.stat().st_size)
+    assert "Run 1: AdamW, batches of 8 pairs" in text
+    assert "Run 2: SGD with the published rates, batches of 12 pairs" in text
+    assert "decay over 2600 steps (31200 pairs)" in text
+    assert "--minutes 12 --batch-size 8" in text
+    assert "--out RUN2 \\\n    --start RUN1/weights.safetensors \\\n    --steps 2600 --batch-size 12" in text
+    assert "--search-zoom 0.3" in text
+    assert "--schedule published" in text
+    assert "bundle --run RUN2" in text
+
+
+def test_a_run_recorded_before_a_setting_was_there_has_its_default(tmp_path: Path) -> None:
+    values = json.loads(TrainingConfig().to_json())
+    del values["schedule"], values["unfreeze_more"]
+    (tmp_path / "config.json").write_text(json.dumps({**values, "start": "a.safetensors"}))
+    settings = run_settings(tmp_path)
+    assert settings["schedule"] == "cosine"
+    assert settings["start"] == "a.safetensors"
+
+
+def test_a_clip_without_an_init_box_starts_from_its_first_mask(tmp_path: Path) -> None:
+    small_set(tmp_path, names=("red",))
+    table = pq.read_table(tmp_path / "sequences.parquet")
+    pq.write_table(table.drop_columns(["x", "y", "w", "h"]), tmp_path / "sequences.parquet")
+    [clip] = list(load_clips(tmp_path, "train", ["red"]))
+    assert clip.frames.shape == (5, 120, 160, 3)
+    assert clip.box == (28.0, 44.0, 45.0, 33.0)
+    with pytest.raises(ValueError, match="sequence still has 1 frames with masks, not 3"):
+        list(load_clips(tmp_path, "train", ["still"]))
+
+
+def test_held_out_sequences_are_found_in_any_of_the_sets(tmp_path: Path) -> None:
+    one, two = small_set(tmp_path / "one", ("red",)), small_set(tmp_path / "two", ("blue",))
+    assert held_out_sequences([one, two], ["blue"]) == [(two, "blue")]
+    with pytest.raises(ValueError, match="no train sequence green to hold out in .*one, .*two"):
+        held_out_sequences([one, two], ["blue", "green"])
+
+
+def test_each_threshold_has_a_pass_of_its_own_with_two_branches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There the box comes from the mask, so a threshold changes the track."""
+    used: list[float] = []
+
+    def tracked(engine: Engine, clip: Clip) -> list[TrackOutput]:
+        used.append(engine.params.mask_threshold)
+        return [perfect(clip, index) for index in range(len(clip.frames))]
+
+    monkeypatch.setattr("model.training.tune.track", tracked)
+    for variant, passes in (("three", [0.3]), ("two", [0.3, 0.7])):
+        used.clear()
+        model = SiamMask(SiamMaskConfig("resnet18", variant, False))
+        list(tune(model, [moving_square()], candidates(1), thresholds=(0.3, 0.7), precision="fp32"))
+        assert used == passes
 
 
 @pytest.mark.shared

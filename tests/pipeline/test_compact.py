@@ -113,14 +113,24 @@ def test_the_documented_query(tmp_path: Path) -> None:
 
 def test_large_parts_stay(tmp_path: Path) -> None:
     output = str(tmp_path / "run")
-    fill(output, tmp_path, shards=3)
-    sizes = [part.size for group in compact.plan(output, 1 << 30) for part in group if part.status == "ok"]
-    before = names(output, "masks")
-    assert compact.compact(CompactOptions(output, target_bytes=2 * min(sizes) - 1)) == 0
-    kept = [row["masks_part"] for row in read(output, "clips") if row["status"] == "ok"]
-    assert set(kept) <= set(before)
-    groups = compact.plan(output, 2 * max(sizes) + 10)
-    assert [len(group) for group in groups if group[0].status == "ok"] == [2]
+    with lease.acquire(output, "run-1", 0):
+        for clip_id, frames in (("a", 3), ("b", 1500), ("c", 3)):
+            with writer(output, tmp_path, f"of-{clip_id}") as one:
+                feed(one, clip_id, frames=frames)
+                one.commit()
+
+    def planned(target: int) -> list[str]:
+        return ["".join(part.first for part in group) for group in compact.plan(output, target)]
+
+    (group,) = compact.plan(output, 1 << 30)
+    small, large, _ = (part.size for part in group)
+    assert large > small + 1000
+    target = small + large + 500
+    assert (planned(target), planned(3 * large), planned(2 * small - 10)) == (["ac"], ["abc"], [])
+    before = {row["clip_id"]: row["masks_part"] for row in read(output, "clips")}
+    assert compact.compact(CompactOptions(output, target_bytes=target)) == 0
+    after = {row["clip_id"]: row["masks_part"] for row in read(output, "clips")}
+    assert after["b"] == before["b"] and after["a"] == after["c"] != before["a"]
 
 
 def test_no_more_parts_at_once_than_files_can_be_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -67,7 +67,7 @@ def draw_curves(
             axes.grid(axis="y", color=_GRID, linewidth=0.6, clip_on=False)
             axes.spines[["top", "right", "left"]].set_visible(False)
             for shown in marked:
-                axes.axvline(shown, color=_MARK, linewidth=0.6, dashes=(2, 2), clip_on=False)
+                axes.axvline(shown, color=_MARK, linewidth=0.6, dashes=(4, 4), clip_on=False)
         for i, curve in enumerate(curves):
             colour = f"#0b0b{i:02x}"
             frame, low, mean, size = _broken(curve)

@@ -29,8 +29,8 @@ CLIP_WITHIN_S = 15.0
 FETCHED_BYTES = 1 << 30
 """A larger video is not fetched from object storage for the sake of a few frames."""
 _JPEG_QUALITY = 80
-_NEVER_READ = ("manifest", "fetch", "open", "actor")
-"""Where a clip failed at one of these stages, its video is absent, unreadable or dangerous."""
+_NEVER_READ = {"manifest", "fetch", "open", "actor", "Timeout", "WorkerCrashed"}
+"""Where a clip failed at one of these stages or by one of these errors, its video is absent, unreadable or harmful."""
 
 
 @dataclass(slots=True)
@@ -92,7 +92,7 @@ def show_clip(output: str, clip: dict[str, Any], folders: Sequence[str]) -> Show
             _add_curves(shown, tracks)
         except Exception as error:
             shown.notes.append(f"The clip's rows cannot be read: {error}")
-    if clip["status"] == "failed" and clip["error_stage"] in _NEVER_READ:
+    if clip["status"] == "failed" and _NEVER_READ & {clip["error_stage"], clip["error_type"]}:
         return shown
     try:
         chosen = _choose(clip, tracks)

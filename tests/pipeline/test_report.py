@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.options import UsageError
-from pipeline.report import RunFacts, collect, page
+from pipeline.report import RunFacts, collect, page, sheet
 from pipeline.report.__main__ import remake
 from pipeline.report.page import render_page
 from pipeline.report.sample import Sample, Sampler
@@ -90,6 +90,12 @@ class Output:
 @pytest.fixture
 def output(tmp_path: Path) -> Output:
     return Output(tmp_path / "out")
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy machine is no fault of the clips that are shown here."""
+    monkeypatch.setattr(sheet, "CLIP_WITHIN_S", 120.0)
 
 
 def test_figures_come_from_the_tables_and_tell_the_run_from_those_before(output: Output) -> None:
@@ -240,6 +246,12 @@ def test_what_cannot_be_shown_says_why(output: Output) -> None:
     assert all(shown[name].curves and not shown[name].frames for name in ("gone", "other", "text"))
     assert [frame.frame_index for frame in shown["late"].frames] == [0], "the first frame of a clip that failed later"
     assert shown["absent"].frames == [] and notes["absent"] == ""
+
+
+def test_the_video_of_a_clip_that_killed_its_decoder_is_left_alone(output: Output) -> None:
+    make_video(output.folder / "videos" / "a.mp4", 10, width=WIDTH, height=HEIGHT)
+    output.add("s1", [ended("a", "failed", error_stage="decode", error_type="WorkerCrashed")])
+    assert show_clip(output.uri, output.row("a"), [output.uri]).frames == []
 
 
 def test_rows_that_cannot_be_read_do_not_hide_the_frames(output: Output) -> None:

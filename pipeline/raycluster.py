@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pipeline.options import UsageError
 
+logger = logging.getLogger(__name__)
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -53,6 +54,8 @@ def connect() -> bool:
             f"the Ray cluster at {address} could not be joined ({reason}): "
             "set RAY_ADDRESS to a running one, or to local for a Ray of this job's own"
         ) from error
+    # Whoever ran `ray start` here once may not remember.
+    logger.info("joined the Ray cluster at %s; RAY_ADDRESS=local starts a Ray of the job's own", address)
     return True
 
 

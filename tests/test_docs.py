@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 import subprocess
@@ -68,12 +69,18 @@ def _written(kind: pa.DataType, names: dict[str, str]) -> str:
     return names.get(str(kind), str(kind))
 
 
-def test_documented_options_are_the_jobs() -> None:
-    from jobs.segment import app
-
-    (command,) = [typer.main.get_command(app)]
+@pytest.mark.parametrize(
+    ("job", "page", "heading"),
+    [
+        ("segment", "job.md", "# The job"),
+        ("render", "render.md", "# Videos of what was tracked"),
+        ("export", "export.md", "# Exports"),
+    ],
+)
+def test_documented_options_are_the_jobs(job: str, page: str, heading: str) -> None:
+    command = typer.main.get_command(importlib.import_module(f"jobs.{job}").app)
     actual = {name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)}
-    rows = table_under((ROOT / "docs" / "job.md").read_text(), "# The job")
+    rows = table_under((ROOT / "docs" / page).read_text(), heading)
     documented = {name for row in rows for name in re.findall(r"--[a-z-]+", row[0])}
     assert documented == actual - {"--help"}
 

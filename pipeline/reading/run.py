@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -19,6 +19,9 @@ from pipeline.reading.committed import PART, Committed
 from pipeline.reading.errors import NoSuchClip
 from pipeline.reading.rows import Rows
 from pipeline.reading.videos import locate
+
+if TYPE_CHECKING:
+    import duckdb
 
 Ids = str | Sequence[str]
 Frames = int | tuple[int | None, int | None]
@@ -104,6 +107,15 @@ class Run:
             conditions.append(None if first is None else pc.field("frame_index") >= first)
             conditions.append(None if last is None else pc.field("frame_index") < last)
         return self._rows(self.committed.masks, MASKS_FOLDER, columns, conditions)
+
+    def duckdb(self, connection: duckdb.DuckDBPyConnection | None = None) -> duckdb.DuckDBPyConnection:
+        """A DuckDB connection with the views `clips` and `masks`, a new one in memory where none is given."""
+        import duckdb
+
+        connected = connection or duckdb.connect()
+        self.clips().duckdb(connected).create_view(CLIPS_FOLDER)
+        self.masks().duckdb(connected).create_view(MASKS_FOLDER)
+        return connected
 
     def clip(self, clip_id: str) -> Clip:
         """One clip.

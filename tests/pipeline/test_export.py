@@ -292,7 +292,7 @@ def test_memory_is_that_of_one_clip(tmp_path: Path) -> None:
 
     peaks = {}
     for clips in (20, 60):
-        write_many(tmp_path / str(clips), clips=clips, objects=1, frames=40)
+        write_many(tmp_path / str(clips), clips=clips, objects=1, frames=25)
         options = ExportOptions(str(tmp_path / str(clips)), str(tmp_path / f"out{clips}"), "youtube-vis")
         before = pa.total_allocated_bytes()
         tracemalloc.start()

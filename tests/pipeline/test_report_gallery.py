@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 
+from pipeline import storage
 from pipeline.interrupt import Interrupted
 from pipeline.options import SegmentOptions
 from pipeline.report import RunFacts, collect, gallery, make, write_report
 from pipeline.report.sample import Sample
 from pipeline.report.sheet import ShownClip
+from tests.conftest import S3Store
 from tests.pipeline.test_report import CONFIG, RUN, Output, ended, tracked
 from tests.pipeline.videos import make_video
 
@@ -86,6 +88,20 @@ def test_the_report_of_an_output_has_its_clips_drawn(ray_local: None, tmp_path: 
     assert html.count('<img src="data:image/jpeg') == 4 and html.count("<svg ") == 2
     assert "b.mp4: No such file" in html
     assert html.index('id="clip-1">a<') < html.index('id="clip-2">b<')
+
+
+def test_tables_and_videos_in_object_storage_are_shown(ray_local: None, s3_store: S3Store, tmp_path: Path) -> None:
+    output = Output(tmp_path / "out")
+    make_video(output.folder / "videos" / "a.mp4", 10, width=64, height=48)
+    output.add("s1", [ended("a")], {"a": tracked("x", range(10))})
+    for path in output.folder.rglob("*.*"):
+        storage.upload_file(path, s3_store.uri(f"report/{path.relative_to(output.folder)}"))
+    uri = s3_store.uri("report")
+    figures = collect(uri, RunFacts("run-2"), 5)
+    where = write_report(uri, figures, run=RUN, config={**CONFIG, "video_folders": [uri]})
+    html = storage.read_bytes(where).decode()
+    assert html.count('<img src="data:image/jpeg') == 4 and html.count("<svg ") == 1
+    assert figures.track_frames == 10
 
 
 def test_no_error_of_the_gallery_keeps_the_report_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -35,7 +35,7 @@ def make_video(
 
     `rotation` is in degrees, counter-clockwise, as FFmpeg counts; `times` are timestamps in 1/30 s.
     """
-    with av.open(str(path), "w") as container:
+    with av.open(str(path), "w", options={"fflags": "+bitexact"}) as container:  # the same bytes every time
         stream: Any = container.add_stream(codec, rate=30)
         stream.width, stream.height, stream.pix_fmt = width, height, pix_fmt
         stream.time_base = Fraction(1, 30)

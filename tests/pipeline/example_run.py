@@ -76,9 +76,9 @@ class ExampleRun:
         return f"{uri}/run"
 
 
-def _disc(shape: tuple[int, int], centre: tuple[float, float], radius: int) -> np.ndarray:
+def _oval(shape: tuple[int, int], centre: tuple[float, float], radius: int) -> np.ndarray:
     mask = np.zeros(shape, np.uint8)
-    cv2.circle(mask, (round(centre[0]), round(centre[1])), radius, 1, -1)
+    cv2.ellipse(mask, (round(centre[0]), round(centre[1])), (radius, radius * 2 // 3), 30, 0, 360, 1, -1)
     return mask.astype(bool)
 
 
@@ -92,18 +92,33 @@ def _track(clip_id: str, object_id: str, frame: int, score: float, mask: np.ndar
 def _tracks() -> Iterator[Track]:
     for frame in range(4, 28):
         if frame != 12:
-            yield _track("alpha", "a", frame, 1 - frame / 100, _disc((96, 160), (20 + 4 * frame + 5 * (frame == 20), 30), 16))
+            yield _track(
+                "alpha", "a", frame, 1 - frame / 100, _oval((96, 160), (20 + 4 * frame + 5 * (frame == 20), 30), 16)
+            )
             if frame >= 10:
-                yield _track("alpha", "b", frame, 0.5 + frame / 100, _disc((96, 160), (130 - 3 * frame - 4 * (frame == 15), 66), 16))
+                yield _track(
+                    "alpha",
+                    "b",
+                    frame,
+                    0.5 + frame / 100,
+                    _oval((96, 160), (130 - 3 * frame - 4 * (frame == 15), 66), 16),
+                )
     for frame in range(8):
         for number, object_id in enumerate(("x", "y", "z")):
-            score = ((frame * 3 + number * 5) % 8) / 8  # who is in front changes from frame to frame
-            yield _track("crowd", object_id, frame, score, _disc((96, 128), (40 + 14 * number + frame**3 // 20, 48 + number * frame // 8), 20))
+            # Who is in front changes from frame to frame; in the last, all are equal.
+            score = 0.5 if frame == 7 else ((frame * 3 + number * 5) % 8) / 8
+            yield _track(
+                "crowd",
+                object_id,
+                frame,
+                score,
+                _oval((96, 128), (40 + 14 * number + frame**3 // 20, 48 + number * frame // 8), 20),
+            )
     for frame in range(6):
-        mask = np.zeros((96, 128), bool) if frame == 3 else _disc((96, 128), (30 + 5 * frame, 40), 12)
+        mask = np.zeros((96, 128), bool) if frame == 3 else _oval((96, 128), (30 + 5 * frame, 40), 12)
         yield _track("cut", "0", frame, 0.9, mask)
     for frame in range(0, 20, 3):
-        yield _track("odd", "007", frame, 0.8 - frame / 50, _disc((75, 101), (30 + frame * frame // 9, 40), 14))
+        yield _track("odd", "007", frame, 0.8 - frame / 50, _oval((75, 101), (30 + frame * frame // 9, 40), 14))
 
 
 def _row(track: Track) -> Row:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fnmatch
 from dataclasses import dataclass
 
 from pipeline import storage
@@ -38,34 +37,36 @@ def choose(run: Run, choice: Choice) -> list[str]:
         UsageError: an id that the run has not, a condition that is no SQL, or no clip is left.
         StorageError: the table cannot be read.
     """
-    index = run.clips(columns=["clip_id", "status"]).arrow().to_pydict()
-    status = dict(zip(index["clip_id"], index["status"], strict=True))
-    if absent := [clip_id for clip_id in choice.clips if clip_id not in status]:
-        raise UsageError(f"--clips {absent[0]}: {storage.redact(run.uri)} has no clip of this id")
-    chosen = set(choice.clips) or {clip_id for clip_id, ended in status.items() if ended != "failed"}
-    if choice.match is not None:
-        chosen = {clip_id for clip_id in chosen if fnmatch.fnmatchcase(clip_id, choice.match)}
-    if choice.where is not None:
-        chosen &= _fulfil(run, choice.where)
-    if not chosen:
+    import duckdb
+
+    rows = run.clips(clip_id=choice.clips or None)
+    if choice.clips:
+        there = set(rows.arrow()["clip_id"].to_pylist())
+        if absent := [clip_id for clip_id in choice.clips if clip_id not in there]:
+            raise UsageError(f"--clips {absent[0]}: {storage.redact(run.uri)} has no clip of this id")
+    with duckdb.connect() as connection:
+        chosen = rows.duckdb(connection)
+        if not choice.clips:
+            chosen = chosen.filter("status <> 'failed'")
+        if choice.match is not None:
+            quoted = choice.match.replace("'", "''")
+            chosen = chosen.filter(f"clip_id GLOB '{quoted}'")
+        try:
+            chosen = chosen if choice.where is None else chosen.filter(choice.where)
+            ordered = chosen.select("clip_id").order("clip_id")
+            found = (ordered if choice.limit is None else ordered.limit(choice.limit)).fetchall()
+        except duckdb.Error as error:
+            if choice.where is None:
+                raise
+            raise UsageError(f"--where {choice.where}: {str(error).splitlines()[0]}") from None
+    if not found:
         raise UsageError(
-            f"none of the {len(status)} clips in {storage.redact(run.uri)} is chosen"
-            + (": those that failed are left out" if set(status.values()) == {"failed"} else "")
+            f"none of the {run.committed.index.num_rows} clips in {storage.redact(run.uri)} is chosen"
+            + ("" if choice.clips else "; those that failed are left out unless --clips names them")
         )
-    return sorted(chosen)[: choice.limit]
+    return [clip_id for (clip_id,) in found]
 
 
 def by_ids(text: str) -> tuple[str, ...]:
     """Ids from `a,b,c`."""
     return tuple(name.strip() for name in text.split(",") if name.strip())
-
-
-def _fulfil(run: Run, condition: str) -> set[str]:
-    import duckdb
-
-    with duckdb.connect() as connection:
-        try:
-            found = run.clips().duckdb(connection).filter(condition).select("clip_id").fetchall()
-        except duckdb.Error as error:
-            raise UsageError(f"--where {condition}: {str(error).splitlines()[0]}") from None
-    return {clip_id for (clip_id,) in found}

@@ -19,6 +19,7 @@ from pipeline.lease import acquire
 from pipeline.manifest import read_manifest
 from pipeline.part_names import ClipsPart
 from pipeline.parts import PartWriter
+from pipeline.raycluster import configure_data
 from pipeline.recovery import finished
 from pipeline.shards import Shard, plan_shards, read_plan, write_plan
 from pipeline.tracking import TrackedFrame
@@ -36,6 +37,7 @@ def measure(
         shards: that are handed out.
         parts: that are written, listed and read, in a SeaweedFS on loopback.
     """
+    configure_data()
     with tempfile.TemporaryDirectory() as name, _cluster(nodes):
         folder = Path(name)
         dispatch = dispatch_seconds(folder, nodes, shards)

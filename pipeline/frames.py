@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -27,15 +27,22 @@ CRASH_PAUSE_S = 1.0
 """Before a clip's second try; four times as long before each further one."""
 
 
-def stream(requests: Sequence[ClipRequest], settings: DecodeSettings | None = None) -> Iterator[Event]:
+def stream(
+    requests: Sequence[ClipRequest],
+    settings: DecodeSettings | None = None,
+    *,
+    on_retry: Callable[[], None] = lambda: None,
+) -> Iterator[Event]:
     """The events of the clips, clip by clip, in order (see `pipeline.decode.events`).
+
+    Calls `on_retry` before a clip is started over because its worker was lost.
 
     Frames are decoded at most `settings.chunks_ahead` chunks ahead of the consumer. Close the iterator, or use it up,
     in the thread that created it; closing it early ends the decoding. Ray must be up unless `settings.in_process`.
     """
     settings = settings or DecodeSettings()
     waited, began = 0.0, time.monotonic()
-    source: Any = lane_events(requests, settings) if settings.in_process else _lanes(requests, settings)
+    source: Any = lane_events(requests, settings) if settings.in_process else _lanes(requests, settings, on_retry)
     with contextlib.closing(source):
         for event in source:
             if event is None:
@@ -57,7 +64,9 @@ class _Lost(Exception):
         self.error_type = error_type
 
 
-def _lanes(requests: Sequence[ClipRequest], settings: DecodeSettings) -> Iterator[Event]:
+def _lanes(
+    requests: Sequence[ClipRequest], settings: DecodeSettings, on_retry: Callable[[], None]
+) -> Iterator[Event]:
     """Worker after worker until every clip has ended."""
     following, tries = 0, 0
     while following < len(requests):
@@ -80,6 +89,7 @@ def _lanes(requests: Sequence[ClipRequest], settings: DecodeSettings) -> Iterato
                 yield at.failed(following, lost.error_type, message)
                 following, tries = following + 1, 0
             else:
+                on_retry()
                 time.sleep(CRASH_PAUSE_S * 4 ** (tries - 1))
 
 

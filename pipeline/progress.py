@@ -28,7 +28,7 @@ class Counts:
         frames: frames handed to the tracker.
         track_frames: mask rows made, one an object and frame.
         commits: parts committed.
-        retries: clips started over, since their decode worker died or its decoder was wrong.
+        retries: clips started over, since their decode worker was lost.
         decode_wait_s: seconds that clips waited for decoded frames.
         busy_s: seconds that engines spent on the device.
     """

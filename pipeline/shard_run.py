@@ -114,7 +114,7 @@ class ShardRun:
         while rest and not self._halted():
             requests = [self._request(clip) for clip in rest]
             done = 0
-            events: Any = stream(requests, self.decode)
+            events: Any = stream(requests, self.decode, on_retry=lambda: self.tally.add(retries=1))
             with contextlib.closing(events):
                 current: _ClipRun | None = None
                 for event in events:
@@ -168,7 +168,6 @@ class _ClipRun:
                     if self._opened is not None:  # the decode worker died, and a new one starts the clip over
                         self._shard.writer.discard_clip(self._clip.clip_id)
                         self._shard.tally.drop([self._clip.clip_id])
-                        self._shard.tally.add(retries=1)
                         self._frames = self._corrupt = self._rows = 0
                     self._opened = event
                     self._tracker = ClipTracker(

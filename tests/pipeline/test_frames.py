@@ -82,11 +82,11 @@ def test_decoding_waits_for_the_consumer(video: tuple[Path, Plain]) -> None:
     assert sum(len(e.frames) for e in events if isinstance(e, Chunk)) == 56
 
 
-def kill_at(requests: list[ClipRequest], settings: DecodeSettings, kills: int) -> list[Event]:
+def kill_at(requests: list[ClipRequest], settings: DecodeSettings, kills: int, **more: Any) -> list[Event]:
     """Read all, killing the worker at the second chunk of the first clip, `kills` times."""
     events: list[Event] = []
     chunks = 0
-    for event in stream(requests, settings):
+    for event in stream(requests, settings, **more):
         events.append(event)
         chunks = 0 if isinstance(event, Opened) else chunks + isinstance(event, Chunk)
         if isinstance(event, Chunk) and event.clip == 0 and chunks == 2 and kills:
@@ -111,7 +111,9 @@ def test_a_dead_worker_costs_its_clip_alone(video: tuple[Path, Plain]) -> None:
 
 
 def test_a_worker_that_dies_once_costs_nothing(video: tuple[Path, Plain]) -> None:
-    events = kill_at([ClipRequest("a", str(video[0]))], SETTINGS, 1)
+    retries: list[bool] = []
+    events = kill_at([ClipRequest("a", str(video[0]))], SETTINGS, 1, on_retry=lambda: retries.append(True))
+    assert retries == [True]
     assert [type(e) for e in events if isinstance(e, Opened)] == [Opened, Opened], "started over"
     assert isinstance(events[-1], Finished) and events[-1].frames == 60
 

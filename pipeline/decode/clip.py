@@ -34,11 +34,10 @@ def resolve_range(request: ClipRequest, probe: Probe) -> tuple[int, int, bool]:
         end = None if request.end_s is None else int(np.searchsorted(seconds, request.end_s))
         end = None if end == frames else end
     if not 0 <= start < min(frames, frames if end is None else end):
-        asked = (
-            f"seconds {request.start_s} to {request.end_s}"
-            if request.start_s is not None or request.end_s is not None
-            else f"frames {request.start_frame} to {request.end_frame}"
-        )
+        in_seconds = request.start_s is not None or request.end_s is not None
+        first = (request.start_s or 0.0) if in_seconds else start
+        last = request.end_s if in_seconds else request.end_frame
+        asked = f"{'seconds' if in_seconds else 'frames'} {first} to {'its end' if last is None else last}"
         span = float(probe.seconds(np.array([frames - 1]))[0])
         message = f"{probe.location} has no frame in {asked}: it has {frames} frames, the last at {span:.3f} s"
         raise VideoError("open", "RangeOutsideVideo", message)

@@ -44,7 +44,7 @@ def test_what_a_killed_process_left_goes_with_the_next_and_the_living_keep_their
     with scratch_folder(tmp_path):
         assert len(list(tmp_path.glob("*/rows"))) == 1
         assert sweep(tmp_path) == 0
-    living.terminate()
+    living.kill()
     living.join()
     assert sweep(tmp_path) == 1 and list(tmp_path.iterdir()) == []
 

@@ -30,7 +30,7 @@ class Control:
 def actor(monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr("ray.get", lambda answer: answer)
     one = object.__new__(Segmenter)
-    one._id = "actor-1"
+    one._id, one._metrics = "actor-1", SimpleNamespace(report=lambda counts, engine: None)  # type: ignore[assignment]
     one._tally, one._stop, one._sending, one._busy_sent = Tally(), threading.Event(), threading.Lock(), 0.0
     one._engine = SimpleNamespace(stats=lambda: SimpleNamespace(busy_s=2.0))  # type: ignore[assignment]
     return one

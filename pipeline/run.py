@@ -287,10 +287,16 @@ class _Run:
         deadline = time.monotonic() + RELEASE_WITHIN_S
 
         def clear() -> None:
-            self._stop_actors()
-            if lease.fence() and time.monotonic() < deadline:
-                self._remove_plans(until=deadline)
+            # Ending the actors can take long on a busy machine: the files are cleared meanwhile, and looked for again.
+            stopping = threading.Thread(target=self._stop_actors, name="stop", daemon=True)
+            stopping.start()
+            while lease.fence() and time.monotonic() < deadline:
+                ended = not stopping.is_alive()
                 remove_orphans(self._prepared.output, until=deadline)
+                self._remove_plans(until=deadline)
+                if ended:
+                    return
+                stopping.join(max(0.0, deadline - time.monotonic()))
 
         clearing = threading.Thread(target=clear, name="clear", daemon=True)
         clearing.start()

@@ -10,17 +10,19 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
 import pyarrow.parquet as pq
 import pytest
 import torch
+from ray.job_submission import JobSubmissionClient
 
 from model.network import SiamMask, SiamMaskConfig
 from model.weights import save_weights
 from pipeline.demo.corpus import write_corpus
+from tests.chaos.corpus import compare
 from tests.conftest import ROOT
 
 RAY = [sys.executable, "-m", "ray.scripts.scripts"]
@@ -108,3 +110,55 @@ def test_submitted_job_finishes_and_reports(dashboard: str, tmp_path: Path, entr
     assert pq.read_table(tmp_path / "out" / "clips").num_rows == 3
     (report,) = (tmp_path / "out").glob("_runs/*/report.json")
     assert json.loads(report.read_text())["exit_status"] == 0
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_a_stopped_and_a_killed_job_are_taken_up_again(dashboard: str, tmp_path: Path) -> None:
+    """`ray job stop`, which kills 3 s after SIGTERM, frees the lease; kill -9 of the driver lets it expire."""
+    torch.manual_seed(3)
+    save_weights(tmp_path / "random.safetensors", SiamMask(SiamMaskConfig("resnet18")), metadata={"name": "random"})
+    corpus = write_corpus(tmp_path / "corpus")
+    client = JobSubmissionClient(dashboard)
+
+    def submit(output: Path) -> str:
+        entry = f"python jobs/segment.py --manifest {corpus.manifest} --output {output} --precision fp32 "
+        entry += f"--weights {tmp_path / 'random.safetensors'} --commit-every 1"
+        return client.submit_job(entrypoint=entry, runtime_env={"working_dir": str(ROOT)})
+
+    def until(true: Callable[[], bool], seconds: float = 300.0) -> float:
+        began = time.monotonic()
+        while not true():
+            assert time.monotonic() - began < seconds
+            time.sleep(0.05)
+        return time.monotonic() - began
+
+    def ended(job: str) -> bool:
+        return client.get_job_status(job).is_terminal()
+
+    output = tmp_path / "out"
+    stopped = submit(output)
+    until(lambda: any(output.glob("_runs/*/config.json")))
+    time.sleep(2)
+    client.stop_job(stopped)
+    until(lambda: b'"released": true' in (output / "_runs" / "lease.json").read_bytes(), 3.0)
+    until(lambda: ended(stopped))
+    assert "interrupted by SIGTERM: the same command resumes" in client.get_job_logs(stopped)
+
+    killed = submit(output)
+    until(lambda: len(list(output.glob("_runs/*/config.json"))) == 2)
+    time.sleep(2)
+    drivers = [p for p in psutil.process_iter(["cmdline"]) if p.info["cmdline"] and str(output) in p.info["cmdline"]]
+    assert drivers
+    for driver in drivers:
+        driver.kill()
+    until(lambda: ended(killed))
+    assert b'"released": false' in (output / "_runs" / "lease.json").read_bytes()
+
+    again = submit(output)
+    until(lambda: ended(again), 600.0)
+    assert "3 clips: 3 ok, 0 partial, 0 failed" in client.get_job_logs(again), client.get_job_logs(again)
+    undisturbed = submit(tmp_path / "undisturbed")
+    until(lambda: ended(undisturbed), 600.0)
+    compared = compare(str(output), str(tmp_path / "undisturbed"))
+    assert compared.good and compared.clips == 3, compared

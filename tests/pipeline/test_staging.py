@@ -10,12 +10,14 @@ import threading
 import time
 from multiprocessing.synchronize import Event
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pipeline import storage
 from pipeline.decode import ClipRequest, DecodeLimits, DecodeSettings, Failed, Finished, VideoError
 from pipeline.staging import staged, staged_bytes
+from pipeline.storage import s3
 from tests.conftest import S3Store
 from tests.pipeline.videos import make_video, read_clips
 
@@ -210,3 +212,35 @@ def test_from_a_real_store(s3_store: S3Store, tmp_path: Path) -> None:
     (absent,) = read_clips([ClipRequest("a", s3_store.uri("videos/none.mp4"))], settings)
     assert isinstance(absent.end, Failed) and (absent.end.stage, absent.end.error_type) == ("fetch", "NotFound")
     assert list((tmp_path / "s").iterdir()) == []
+
+
+@pytest.mark.parametrize("full_for", [2, 10**9])
+def test_a_full_disk_is_waited_for_and_then_named(
+    s3_store: S3Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, full_for: int
+) -> None:
+    """Other clips give space back; where they do not, the clip fails by name, and what had come of it is gone."""
+    content = os.urandom(3 << 20)
+    (tmp_path / "v").write_bytes(content)
+    uri = s3_store.uri(f"videos/full{full_for}.mp4")
+    storage.upload_file(tmp_path / "v", uri)
+    copy, tries = s3._copy, []
+
+    def full(chunks: Any, file: Any, on_bytes: Any) -> None:
+        tries.append(file.tell())
+        if len(tries) > full_for:
+            return copy(chunks, file, on_bytes)
+        file.write(next(chunks))
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(s3, "_copy", full)
+    monkeypatch.setenv("SIAMMASK_STORAGE_RETRY_S", "2")
+    scratch = tmp_path / "scratch"
+    if full_for == 2:
+        with staged(uri, scratch=str(scratch)) as path:
+            assert path.read_bytes() == content
+        assert len(tries) == 3
+    else:
+        with pytest.raises(VideoError) as caught, staged(uri, scratch=str(scratch)):
+            raise AssertionError("not to be reached")
+        assert (caught.value.stage, caught.value.error_type) == ("fetch", "DiskFull") and len(tries) > 2
+    assert [path for path in scratch.iterdir() if path.suffix != "" or path.stat().st_size] == []

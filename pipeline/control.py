@@ -7,6 +7,8 @@ started again where its process dies. Then the driver remembers what had been re
 from __future__ import annotations
 
 import contextlib
+import logging
+import time
 import uuid
 from collections.abc import Callable
 from typing import Any
@@ -16,7 +18,10 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from pipeline.progress import Counts, ProgressDisplay
 
+logger = logging.getLogger(__name__)
+
 BREAKER_AFTER_CLIPS = 20
+QUIET_S = 60.0
 _ANSWER_WITHIN_S = 30.0
 
 
@@ -32,6 +37,7 @@ class ControlRoom:
         self._done = Counts()
         self._waiting: dict[str, Counts] = {}
         self._stop = False
+        self._last = time.monotonic()
 
     def report(self, actor: str, done: Counts, waiting: Counts) -> bool:
         """Take an actor's report; True asks it to stop.
@@ -41,6 +47,7 @@ class ControlRoom:
             done: what counts for good, since its last report.
             waiting: all that is not committed yet.
         """
+        self._last = time.monotonic()
         self._done.add(done)
         self._waiting[actor] = waiting
         return self._stop
@@ -49,12 +56,13 @@ class ControlRoom:
         """No actor works any more: what is not committed is void."""
         self._waiting.clear()
 
-    def counts(self) -> tuple[str, Counts, Counts]:
-        """Which life of this actor answers, the sum of what is done, and the sum of what waits."""
+    def counts(self) -> tuple[str, Counts, Counts, float]:
+        """Which life of this actor answers, the sums of what is done and of what waits, and for how many seconds
+        no tracker actor has reported."""
         waiting = Counts()
         for one in self._waiting.values():
             waiting.add(one)
-        return self._life, self._done, waiting
+        return self._life, self._done, waiting, time.monotonic() - self._last
 
     def stop(self) -> None:
         """Ask every segmenter to stop at its next report."""
@@ -71,13 +79,13 @@ class Control:
             .options(num_cpus=0, max_concurrency=1, max_restarts=-1, max_task_retries=-1, scheduling_strategy=here)
             .remote()
         )
-        self._life = ""
+        self._life, self.quiet_s = "", 0.0
         self._before, self._done, self._seen = Counts(), Counts(), Counts()
 
     def counts(self) -> Counts:
         """The sum of all reports; the last known where the room does not answer at the moment."""
         with contextlib.suppress(ray.exceptions.ActorUnavailableError, ray.exceptions.GetTimeoutError):
-            life, done, waiting = ray.get(self.room.counts.remote(), timeout=_ANSWER_WITHIN_S)
+            life, done, waiting, self.quiet_s = ray.get(self.room.counts.remote(), timeout=_ANSWER_WITHIN_S)
             if life != self._life:
                 self._before.add(self._done)
             self._life, self._done = life, done
@@ -114,6 +122,7 @@ class Watch:
     ) -> None:
         self.control = control
         self._display, self._max_failed, self._lease_lost = display, max_failed, lease_lost
+        self._warned_s = 0.0
 
     def look(self, *, last: bool = False) -> Exception | None:
         """Show the counts; returns why the run has to stop, if it has to.
@@ -122,6 +131,7 @@ class Watch:
         """
         counts = self.control.counts()
         self._display.update(counts, last=last)
+        self._warn(self.control.quiet_s)
         if self._lease_lost():
             return RuntimeError(
                 "another run took over the output while this one was cut off; this run commits nothing more"
@@ -131,3 +141,15 @@ class Watch:
                 f"{counts.failed} of {counts.clips} clips failed, more than --max-failed {self._max_failed:g} allows"
             )
         return None
+
+    def _warn(self, quiet_s: float) -> None:
+        """Every minute in which no actor reports, say so: the run waits, which the counts alone do not tell."""
+        if quiet_s < self._warned_s:
+            self._warned_s = 0.0
+        if quiet_s - self._warned_s >= QUIET_S:
+            self._warned_s = quiet_s
+            logger.warning(
+                "no tracker actor has reported for %.0f s: they are starting, or wait for CPUs or GPUs that the "
+                "cluster has not got at the moment",
+                quiet_s,
+            )

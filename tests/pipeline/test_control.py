@@ -14,7 +14,7 @@ from pipeline.progress import Counts, ProgressDisplay
 
 
 def _sum(room: ControlRoom) -> Counts:
-    _, done, waiting = room.counts()
+    _, done, waiting, _ = room.counts()
     done.add(waiting)
     return done
 
@@ -39,6 +39,8 @@ def test_reports_carry_the_wish_to_stop() -> None:
 
 def _watch(counts: Counts, lost: bool = False) -> Exception | None:
     class Fixed:
+        quiet_s = 0.0
+
         def counts(self) -> Counts:
             return counts
 
@@ -54,6 +56,24 @@ def test_the_breaker_opens_when_too_many_have_failed() -> None:
 
 def test_a_lost_lease_ends_the_run() -> None:
     assert "took over" in str(_watch(Counts(), lost=True))
+
+
+def test_a_run_whose_actors_are_silent_says_so_every_minute(caplog: pytest.LogCaptureFixture) -> None:
+    class Silent:
+        quiet_s = 0.0
+
+        def counts(self) -> Counts:
+            return Counts()
+
+    control = Silent()
+    with ProgressDisplay(100, io.StringIO()) as display:
+        watch = Watch(control, display, 0.5, lambda: False)
+        said = []
+        for control.quiet_s in (5.0, 59.0, 61.0, 62.0, 110.0, 125.0, 1.0, 30.0, 70.0):
+            watch.look()
+            said.append(len(caplog.records))
+    assert said == [0, 0, 1, 1, 1, 2, 2, 2, 3]
+    assert "no tracker actor has reported for 125 s" in caplog.text
 
 
 def test_a_killed_room_is_started_again_and_no_count_is_lost(ray_local: None) -> None:

@@ -161,7 +161,7 @@ class FaultProxy:
                     return
                 store.write(head)
                 await _relay(request, reader, store)
-        except (asyncio.IncompleteReadError, ConnectionError, OSError):
+        except (asyncio.IncompleteReadError, asyncio.CancelledError, ConnectionError, OSError):
             pass
         finally:
             self._open.discard(writer)

@@ -275,8 +275,12 @@ class _Run:
 
     def _stop_actors(self) -> None:
         import ray
+        from ray._private import auto_init_hook
 
         if self._prepared.owns_ray:
+            # The Dataset's thread outlives this: it would start another Ray, and say at length that this one is gone.
+            auto_init_hook.enable_auto_connect = False
+            logging.getLogger("ray.data").setLevel(logging.CRITICAL)
             ray.shutdown()
 
     def _abandon(self, lease: Lease) -> None:

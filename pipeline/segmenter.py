@@ -20,11 +20,11 @@ from pipeline.options import SegmentOptions
 from pipeline.parts import PartWriter
 from pipeline.placement import Placement
 from pipeline.progress import Tally
+from pipeline.reporter import Reporter
 from pipeline.scratch import scratch_folder
 from pipeline.shard_run import ClipSettings, ShardRun, Stopped
 
 logger = logging.getLogger(__name__)
-REPORT_EVERY_S = 1.0
 RESTART_PAUSE_S = 5.0
 HANG_S, LEAST_HANG_S = 120.0, 30.0
 
@@ -83,7 +83,6 @@ class Segmenter:
         self._precision = resolve_precision(plan.options.precision, plan.placement)
         self._engine = plan.build_engine(self._model, plan.placement, self._precision)
         self._geometry = Geometry(plan.options.rotated_box)
-        self._id = ray.get_runtime_context().get_actor_id()
         self._tally = Tally()
         self._stop = threading.Event()
         self._decode = DecodeSettings(
@@ -94,13 +93,13 @@ class Segmenter:
             num_cpus=plan.placement.decode_cpus,
             node_id=ray.get_runtime_context().get_node_id(),
         )
-        self._busy_sent = 0.0
         with warnings.catch_warnings():  # Ray's own property warns of another one that it uses
             warnings.simplefilter("ignore")
             restarted = ray.get_runtime_context().was_current_actor_reconstructed
-        self._metrics = ActorMetrics(plan.run_id, restarted=restarted)
-        self._sending = threading.Lock()
-        threading.Thread(target=self._report, name="report", daemon=True).start()
+        measure = _Measure(self._engine, self._tally, ActorMetrics(plan.run_id, restarted=restarted))
+        actor = ray.get_runtime_context().get_actor_id() or "none"
+        self._reporter = Reporter(actor, plan.control, self._tally, measure, self._stop)
+        self._reporter.start()
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, list[Any]]:
         """Work through one shard (a batch of one row: ``name`` and ``clips``, a list of JSON texts)."""
@@ -149,29 +148,21 @@ class Segmenter:
                 return 0
             finally:
                 self._tally.drop(clip.clip_id for clip in clips)
-                self._send()
+                self._reporter.send()
 
-    def _report(self) -> None:
-        """Send counts to the driver every second, and learn whether to stop."""
-        while self._send():
-            time.sleep(REPORT_EVERY_S)
+    def __del__(self) -> None:  # called when the actor ends in peace
+        if hasattr(self, "_reporter"):
+            self._reporter.close()
 
-    def _send(self) -> bool:
-        """Send the counts since the last time; False where the driver is gone, and with it who could use the rows."""
-        import ray
 
-        with self._sending:
-            stats = self._engine.stats()
-            self._tally.add(busy_s=stats.busy_s - self._busy_sent)
-            self._busy_sent = stats.busy_s
-            self._metrics.report(self._tally.ever(), stats)
-            done, waiting = self._tally.drain()
-            try:
-                if ray.get(self._plan.control.report.remote(self._id, done, waiting)):
-                    self._stop.set()
-            except ray.exceptions.ActorUnavailableError:  # a gap in the network: the shards to come are still wanted
-                self._tally.put_back(done)
-            except ray.exceptions.RayError:
-                self._stop.set()
-                return False
-            return True
+class _Measure:
+    """Brings counts and metrics up to date; apart from `Segmenter`, which the reporter must not keep alive."""
+
+    def __init__(self, engine: Any, tally: Tally, metrics: ActorMetrics) -> None:
+        self._engine, self._tally, self._metrics, self._busy_s = engine, tally, metrics, 0.0
+
+    def __call__(self) -> None:
+        stats = self._engine.stats()
+        self._tally.add(busy_s=stats.busy_s - self._busy_s)
+        self._busy_s = stats.busy_s
+        self._metrics.report(self._tally.ever(), stats)

@@ -1,51 +1,67 @@
-"""What an actor makes of a driver that does not answer."""
+"""What an actor makes of a driver that does not answer, and how its reporting ends."""
 
 from __future__ import annotations
 
 import threading
-from types import SimpleNamespace
+import time
 from typing import Any
 
 import pytest
 from ray.exceptions import ActorUnavailableError, RayActorError
 
+from pipeline import reporter
 from pipeline.progress import Counts, Tally
-from pipeline.segmenter import Segmenter
+from pipeline.reporter import Reporter
 
 
 class Control:
     """Fails as told, then takes what it gets."""
 
     def __init__(self, *failures: Exception) -> None:
-        self.failures, self.got, self.report = list(failures), Counts(), self
+        self.failures, self.got, self.reports, self.report = list(failures), Counts(), 0, self
 
     def remote(self, actor: str, done: Counts, waiting: Counts) -> Any:
+        self.reports += 1
         if self.failures:
             raise self.failures.pop(0)
         self.got.add(done)
         return False
 
 
-@pytest.fixture
-def actor(monkeypatch: pytest.MonkeyPatch) -> Any:
+@pytest.fixture(autouse=True)
+def local(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ray.get", lambda answer: answer)
-    one = object.__new__(Segmenter)
-    one._id, one._metrics = "actor-1", SimpleNamespace(report=lambda counts, engine: None)  # type: ignore[assignment]
-    one._tally, one._stop, one._sending, one._busy_sent = Tally(), threading.Event(), threading.Lock(), 0.0
-    one._engine = SimpleNamespace(stats=lambda: SimpleNamespace(busy_s=2.0))  # type: ignore[assignment]
-    return one
+    monkeypatch.setattr(reporter, "REPORT_EVERY_S", 0.02)
 
 
-def test_a_gap_in_the_network_loses_no_counts_and_stops_nothing(actor: Any) -> None:
+def _reporter(control: Control) -> tuple[Reporter, Tally, threading.Event]:
+    tally, stop = Tally(), threading.Event()
+    return Reporter("actor-1", control, tally, lambda: tally.add(busy_s=1.0), stop), tally, stop
+
+
+def test_a_gap_in_the_network_loses_no_counts_and_stops_nothing() -> None:
     control = Control(ActorUnavailableError("a gap", None))
-    actor._plan = SimpleNamespace(control=control)
-    actor._tally.add(ok=1, frames=5)
-    assert [actor._send(), actor._send()] == [True, True]
+    one, tally, stop = _reporter(control)
+    tally.add(ok=1, frames=5)
+    assert [one.send(), one.send()] == [True, True]
     assert control.got == Counts(ok=1, frames=5, busy_s=2.0)
-    assert not actor._stop.is_set()
+    assert not stop.is_set()
 
 
-def test_a_driver_that_is_gone_ends_the_work(actor: Any) -> None:
-    actor._plan = SimpleNamespace(control=Control(RayActorError()))
-    assert not actor._send()
-    assert actor._stop.is_set()
+def test_a_driver_that_is_gone_ends_the_work() -> None:
+    one, _, stop = _reporter(Control(RayActorError()))
+    assert not one.send()
+    assert stop.is_set()
+
+
+def test_it_reports_until_it_is_closed_and_never_after() -> None:
+    """Ray crashes a process that ends while one of its threads asks for something."""
+    control = Control()
+    one, _, _ = _reporter(control)
+    one.start()
+    while control.reports < 3:
+        time.sleep(0.01)
+    one.close()
+    before = control.reports
+    time.sleep(0.2)
+    assert control.reports == before and not one._thread.is_alive()

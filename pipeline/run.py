@@ -39,7 +39,7 @@ from pipeline.shards import Plan, missing, plan_shards, write_plan
 logger = logging.getLogger(__name__)
 
 FINISHED, FAILED, STRICT_FAILED, INTERRUPTED = 0, 1, 3, 130
-RELEASE_WITHIN_S = 1.6
+RELEASE_WITHIN_S = 1.4
 NOTE_WITHIN_S = 0.8
 ROUNDS, AGAIN_ABOVE = 3, 100  # with so many clips an actor left, they are run in shards once more, else alone
 RUNS_FOLDER, PLAN_FOLDER = "_runs", "plan"

@@ -140,7 +140,6 @@ class RayNodes:
         """The nodes that the cluster knows to be alive, as Ray's state API tells of them."""
         return [node for node in self.state("nodes") if node["state"] == "ALIVE"]
 
-
     def state(self, kind: str, **filters: str) -> list[dict[str, Any]]:
         """Rows of Ray's state API: `nodes`, `actors` or `tasks`, those whose columns equal the filters."""
         query = "limit=10000&detail=true"
@@ -182,7 +181,8 @@ class RayNodes:
 
     def _start(self, shape: NodeShape, arguments: list[str]) -> RayNode:
         metrics_port = free_port()
-        command = [*RAY, "start", "--block", "--node-ip-address", IP, *arguments]
+        own = [sys.executable, str(Path(__file__).with_name("own_node.py")), shape.group]
+        command = [*own, "start", "--block", "--node-ip-address", IP, *arguments]
         command += ["--num-cpus", str(shape.cpus), "--num-gpus", str(shape.gpus)]
         command += ["--object-store-memory", str(shape.object_store), "--metrics-export-port", str(metrics_port)]
         # The agent takes the jobs; on its usual port it would meet that of another node on this machine.

@@ -311,7 +311,8 @@ def test_limit_takes_the_first_clips(ray_local: None, corpus: Corpus, weights: s
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "--manifest"),
+        ([], "--output"),
+        (["--output", "out"], "--manifest"),
         (["--manifest", "m.jsonl", "--output", "out", "--stride", "0"], "--stride 0"),
         (["--manifest", "m.jsonl", "--output", "out", "--actors", "x"], "--actors x"),
         (["--manifest", "m.jsonl", "--output", "ftp://host/x"], "ftp://host/x"),

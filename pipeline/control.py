@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 BREAKER_AFTER_CLIPS = 20
 QUIET_S = 60.0
-_ANSWER_WITHIN_S = 30.0
+SOON_S, AT_LAST_S = 0.3, 30.0
 
 
 class BreakerOpen(Exception):
@@ -80,12 +80,22 @@ class Control:
             .remote()
         )
         self._life, self.quiet_s = "", 0.0
+        self._asked: Any = None
         self._before, self._done, self._seen = Counts(), Counts(), Counts()
 
-    def counts(self) -> Counts:
-        """The sum of all reports; the last known where the room does not answer at the moment."""
-        with contextlib.suppress(ray.exceptions.ActorUnavailableError, ray.exceptions.GetTimeoutError):
-            life, done, waiting, self.quiet_s = ray.get(self.room.counts.remote(), timeout=_ANSWER_WITHIN_S)
+    def counts(self, *, wait_s: float = SOON_S) -> Counts:
+        """The sum of all reports; the last known where the room does not answer in time.
+
+        It does not wait long by default: inside of Ray a signal has to wait for its answer.
+        """
+        self._asked = self._asked or self.room.counts.remote()
+        deadline = time.monotonic() + wait_s
+        while not ray.wait([self._asked], timeout=SOON_S)[0]:
+            if time.monotonic() >= deadline:
+                return self._seen
+        asked, self._asked = self._asked, None
+        with contextlib.suppress(ray.exceptions.ActorUnavailableError):
+            life, done, waiting, self.quiet_s = ray.get(asked)
             if life != self._life:
                 self._before.add(self._done)
             self._life, self._done = life, done
@@ -129,7 +139,7 @@ class Watch:
 
         `BreakerOpen`: more than `max_failed` of the clips finished in this run have failed.
         """
-        counts = self.control.counts()
+        counts = self.control.counts(wait_s=AT_LAST_S if last else SOON_S)
         self._display.update(counts, last=last)
         self._warn(self.control.quiet_s)
         if self._lease_lost():

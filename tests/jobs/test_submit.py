@@ -157,8 +157,8 @@ def test_a_stopped_and_a_killed_job_are_taken_up_again(
     until(lambda: any(output.glob("_runs/*/config.json")))
     time.sleep(2)
     client.stop_job(stopped)
-    until(lambda: b'"released": true' in (output / "_runs" / "lease.json").read_bytes(), 3.0)
     until(lambda: ended(stopped))
+    assert b'"released": true' in (output / "_runs" / "lease.json").read_bytes(), client.get_job_logs(stopped)
     assert "interrupted by SIGTERM: the same command resumes" in client.get_job_logs(stopped)
 
     killed = submit(output)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import signal
+import time
 from typing import Any
 
 import pytest
@@ -41,7 +42,7 @@ def _watch(counts: Counts, lost: bool = False) -> Exception | None:
     class Fixed:
         quiet_s = 0.0
 
-        def counts(self) -> Counts:
+        def counts(self, *, wait_s: float) -> Counts:
             return counts
 
     with ProgressDisplay(100, io.StringIO()) as display:
@@ -62,7 +63,7 @@ def test_a_run_whose_actors_are_silent_says_so_every_minute(caplog: pytest.LogCa
     class Silent:
         quiet_s = 0.0
 
-        def counts(self) -> Counts:
+        def counts(self, *, wait_s: float) -> Counts:
             return Counts()
 
     control = Silent()
@@ -81,14 +82,14 @@ def test_a_killed_room_is_started_again_and_no_count_is_lost(ray_local: None) ->
 
     control = Control()
     ray.get(control.room.report.remote("one", Counts(ok=3, frames=7), Counts(frames=2)))
-    assert control.counts() == Counts(ok=3, frames=9)
+    assert control.counts(wait_s=60) == Counts(ok=3, frames=9)
     pid = ray.get(_pid(control.room))
     os.kill(pid, signal.SIGKILL)
     ray.get(control.room.report.remote("one", Counts(ok=1, frames=2), Counts(frames=4)), timeout=60)
     assert ray.get(_pid(control.room)) != pid
-    assert control.counts() == Counts(ok=4, frames=13)
+    assert control.counts(wait_s=60) == Counts(ok=4, frames=13)
     control.add(Counts(failed=1))
-    assert control.counts() == Counts(ok=4, failed=1, frames=13)
+    assert control.counts(wait_s=60) == Counts(ok=4, failed=1, frames=13)
     ray.kill(control.room)
 
 
@@ -101,7 +102,7 @@ def test_a_room_that_does_not_answer_is_no_fault(monkeypatch: pytest.MonkeyPatch
 
     control = Control()
     ray.get(control.room.report.remote("one", Counts(ok=3), Counts()))
-    assert control.counts().ok == 3
+    assert control.counts(wait_s=60).ok == 3
     real = ray.get
 
     def away(*_: object, **__: object) -> Any:
@@ -110,4 +111,18 @@ def test_a_room_that_does_not_answer_is_no_fault(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(ray, "get", away)
     assert control.counts().ok == 3
     monkeypatch.setattr(ray, "get", real)
+    ray.kill(control.room)
+
+
+def test_a_busy_room_keeps_nobody_waiting(ray_local: None) -> None:
+    """A signal that comes while the driver is inside of Ray waits until it is out again."""
+    import ray
+
+    control = Control()
+    ray.get(control.room.report.remote("one", Counts(ok=3), Counts()))
+    assert control.counts(wait_s=60).ok == 3
+    control.room.__ray_call__.remote(lambda _: time.sleep(3))
+    began = time.monotonic()
+    assert control.counts().ok == 3
+    assert time.monotonic() - began < 1.5
     ray.kill(control.room)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import secrets
 import shutil
 import signal
@@ -148,8 +149,12 @@ def start(settings: S3Settings, directory: Path, *, timeout_s: float = 60.0) -> 
         "-s3.port.lance=0", f"-s3.config={identities}",
     ]  # fmt: skip
     command += [f"-{name}={settings.port + i}" for i, name in enumerate(SERVICES)]
+    # weed makes an identity of the AWS credentials it finds in its environment, which would take ours' place.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
     with (directory / "weed.log").open("wb") as log:
-        process = subprocess.Popen(command, cwd=directory, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        process = subprocess.Popen(
+            command, cwd=directory, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+        )
     server = Seaweed(settings, directory, process)
     try:
         _wait_until_ready(server, time.monotonic() + timeout_s)

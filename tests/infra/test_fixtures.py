@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import boto3
 import pytest
 from botocore.exceptions import ClientError
 
+from infra.local import seaweed
 from tests.conftest import S3Store
 
 
@@ -29,3 +32,15 @@ def test_workers_reach_the_store(s3_store: S3Store, ray_local: None) -> None:
     body = boto3.client("s3").get_object(Bucket=s3_store.bucket, Key="fixture/hello")["Body"].read()
     assert body == b"there"
     assert s3_store.uri("fixture/hello") == f"s3://{s3_store.bucket}/fixture/hello"
+
+
+def test_a_second_store_keeps_its_own_secret(
+    s3_settings: seaweed.S3Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first store's credentials are in this process's environment, under the same access key."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", s3_settings.access_key)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", s3_settings.secret_key)
+    settings = seaweed.S3Settings(port=seaweed.free_port_block())
+    assert settings.secret_key != s3_settings.secret_key
+    with seaweed.start(settings, tmp_path, timeout_s=30):
+        pass

@@ -16,6 +16,7 @@ from typing import Any
 
 from pipeline.decode.events import Chunk, ClipRequest, Event, Failed, Finished, Opened
 from pipeline.decode.lane import lane_events
+from pipeline.decode.packs import lane_packs
 from pipeline.decode.settings import DecodeSettings
 
 START_SECONDS = 1800.0
@@ -72,7 +73,10 @@ def _lanes(
     while following < len(requests):
         at = _Place()
         try:
-            for event in _worker(requests[following:], settings, following):
+            # After a crash, and where none is forgiven, one by one: events that wait for others to go with are lost
+            # with their worker, and which clip is at fault is known by those that came.
+            sending = replace(settings, pack_bytes=0) if tries or not settings.crash_retries else settings
+            for event in _worker(requests[following:], sending, following):
                 at.see(event)
                 if isinstance(event, Finished | Failed):
                     following, tries = event.clip + 1, 0
@@ -139,16 +143,16 @@ def _worker(requests: Sequence[ClipRequest], settings: DecodeSettings, first: in
                 raise _Lost("Timeout", f"the decode worker gave no sign of life for {patience:.0f} s")
             started, patience = True, settings.hang_seconds
             try:
-                event = ray.get(next(generator))
+                pack = ray.get(next(generator))
             except StopIteration:
                 over = True
                 return
             except RayError as error:
                 over = True
                 raise _Lost("WorkerCrashed", f"the decode worker died ({type(error).__name__})") from None
-            if event is not None:
-                yield event
-            del event
+            pack.reverse()
+            while pack:  # keeps no event that is done with
+                yield pack.pop()
     finally:
         if not over:
             with contextlib.suppress(Exception):
@@ -174,4 +178,4 @@ def _task(settings: DecodeSettings) -> Any:
 def _remote_lane() -> Any:
     import ray
 
-    return ray.remote(num_returns="streaming", max_retries=0)(lane_events)
+    return ray.remote(num_returns="streaming", max_retries=0)(lane_packs)

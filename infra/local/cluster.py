@@ -132,7 +132,7 @@ class LocalCluster:
         seconds = time.monotonic() - began
         groups = {node["node_id"]: node["labels"].get("ray.io/node-group", "") for node in self.ray.state("nodes")}
         actors = Counter(groups[row["node_id"]] for row in self._rows("actors") if _is_tracker(row))
-        decodes = Counter(groups[row["node_id"]] for row in self._rows("tasks", name="lane_events"))
+        decodes = Counter(groups[row["node_id"]] for row in self._rows("tasks", name="lane_packs"))
         return Outcome(process.returncode, "".join(printed), self.clips(output), actors, decodes, lost, seconds)
 
     def clips(self, output: str) -> Counter[str]:
@@ -194,7 +194,7 @@ def _decodes(node: RayNode) -> bool:
     """Whether a decode task is at work on the node."""
     for process in node.family():
         with contextlib.suppress(psutil.Error):
-            if process.cmdline()[:1] == ["ray::lane_events"]:
+            if process.cmdline()[:1] == ["ray::lane_packs"]:
                 return True
     return False
 

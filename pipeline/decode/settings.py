@@ -14,6 +14,7 @@ class DecodeSettings:
     Attributes:
         limits: what one clip may cost.
         chunk_bytes: frames are handed out in chunks of at most this many bytes, one frame at least.
+        pack_bytes: events of short clips are sent together, up to this many bytes of frames; 0 sends each by itself.
         threads: decoding threads of one clip. With one, damaged files too decode to the same bits everywhere.
         hang_seconds: a worker that gives no sign of life for this long is given up (`Timeout`); decord is given up
             for PyAV after a third of it.
@@ -29,6 +30,7 @@ class DecodeSettings:
 
     limits: DecodeLimits = field(default_factory=DecodeLimits)
     chunk_bytes: int = 32 << 20
+    pack_bytes: int = 1 << 20
     threads: int = 1
     hang_seconds: float = 120.0
     scratch: str | None = None

@@ -20,7 +20,7 @@ import psutil
 ADDRESS = "127.0.0.2"
 Kind = Literal["decoder", "actor", "control", "reader"]
 _TITLES: dict[Kind, tuple[str, ...]] = {
-    "decoder": ("ray::lane_events",),
+    "decoder": ("ray::lane_packs",),
     "actor": ("ray::MapWorker", "ray::Segmenter"),
     "control": ("ray::ControlRoom",),
     "reader": ("ray::ReadParquet",),

@@ -52,7 +52,7 @@ class Peak:
                 with contextlib.suppress(psutil.Error):
                     line = " ".join(process.cmdline())
                     kind = "consumer" if process == this else "decord" if "decord_child" in line else "worker"
-                    if kind != "worker" or "lane_events" in line:
+                    if kind != "worker" or "lane_packs" in line:
                         memory, size = process.memory_info(), self.sizes[kind]
                         resident, own = memory.rss, memory.rss - memory.shared
                         if kind == "consumer":

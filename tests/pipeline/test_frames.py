@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from pipeline.decode import Chunk, ClipRequest, DecodeSettings, Event, Failed, Finished, Opened
-from pipeline.decode.lane import lane_events
+from pipeline.decode.packs import lane_packs
 from pipeline.frames import stream
 from tests.pipeline.videos import Plain, make_video, plain, read_clips
 
@@ -110,6 +110,45 @@ def test_a_dead_worker_costs_its_clip_alone(video: tuple[Path, Plain]) -> None:
     assert isinstance(second, Finished) and second.frames == 60
 
 
+def _dies_at_the_third(requests: list[ClipRequest], settings: DecodeSettings, first: int) -> Iterator[list[Event]]:
+    for pack in lane_packs(requests, settings, first):
+        third = next((place for place, event in enumerate(pack) if event.clip == 2 and isinstance(event, Chunk)), None)
+        if third is not None:
+            if settings.pack_bytes == 0:  # else what came before is lost with it
+                yield pack[:third]
+            os.kill(os.getpid(), signal.SIGKILL)
+        yield pack
+
+
+@pytest.mark.parametrize("retries", [0, 2])
+def test_short_clips_come_together_and_a_crash_is_blamed_on_its_own(
+    retries: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two clips have ended when the third kills its worker, but their events had waited to go with its."""
+    import ray
+
+    dying = ray.remote(num_returns="streaming", max_retries=0)(_dies_at_the_third)
+    monkeypatch.setattr("pipeline.frames._remote_lane", lambda: dying)
+    monkeypatch.setattr("pipeline.frames.CRASH_PAUSE_S", 0.01)
+    short = str(make_video(tmp_path / "short.mp4", 5, width=64, height=48))
+    requests = [ClipRequest(str(i), short, decoder="pyav") for i in range(4)]
+    events = list(stream(requests, replace(SETTINGS, crash_retries=retries)))
+    ends = [event for event in events if isinstance(event, Finished | Failed)]
+    assert [(type(end), end.clip) for end in ends] == [(Finished, 0), (Finished, 1), (Failed, 2), (Finished, 3)]
+
+
+def test_events_of_short_clips_are_packed(tmp_path: Path) -> None:
+    short = str(make_video(tmp_path / "short.mp4", 5, width=64, height=48))
+    requests = [ClipRequest(str(i), short, decoder="pyav") for i in range(20)]
+    together = [pack for pack in lane_packs(requests, SETTINGS) if pack]
+    alone = [pack for pack in lane_packs(requests, replace(SETTINGS, pack_bytes=0)) if pack]
+    assert len(together) < len(alone) == 60 and {len(pack) for pack in alone} == {1}
+    for one, other in zip((e for p in together for e in p), (e for p in alone for e in p), strict=True):
+        assert type(one) is type(other) and one.clip == other.clip
+        if isinstance(one, Chunk) and isinstance(other, Chunk):
+            np.testing.assert_array_equal(one.frames, other.frames)
+
+
 def test_a_worker_that_dies_once_costs_nothing(video: tuple[Path, Plain]) -> None:
     retries: list[bool] = []
     events = kill_at([ClipRequest("a", str(video[0]))], SETTINGS, 1, on_retry=lambda: retries.append(True))
@@ -128,8 +167,8 @@ def test_a_worker_that_dies_every_time_costs_its_clip_after_pauses(
     assert pauses == [1.0, 4.0]
 
 
-def _silent(*_: Any, **__: Any) -> Iterator[None]:
-    yield None
+def _silent(*_: Any, **__: Any) -> Iterator[list[Event]]:
+    yield []
     time.sleep(120)
 
 
@@ -148,7 +187,7 @@ def test_a_worker_that_hangs_is_given_up(video: tuple[Path, Plain], monkeypatch:
 
 def _late(*args: Any) -> Iterator[Any]:
     time.sleep(9)
-    yield from lane_events(*args)
+    yield from lane_packs(*args)
 
 
 def test_a_worker_that_waits_for_its_start_is_not_given_up(

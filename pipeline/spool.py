@@ -1,7 +1,8 @@
 """Rows wait on the local disk until their clip is finished, then leave in sorted order as one Parquet file.
 
 Rows are born frame by frame across many clips, but a part is sorted by clip, object and frame. Each object of a
-clip collects rows in a file of its own, a few hundred at a time; no file stays open. Memory grows with the
+clip collects rows in a file of its own, a few hundred at a time; no file stays open. An object that ends with so few
+rows that it has no file keeps them in memory, as long as all such rows together stay small. Memory grows with the
 number of objects in progress, never with the length of a clip.
 """
 
@@ -19,6 +20,8 @@ from pipeline.tables import MASKS, MaskRow, masks_batch
 
 BUFFERED_ROWS = 256
 BUFFERED_BYTES = 512 << 10
+KEPT_BYTES = 8 << 20
+"""Rows of finished clips without a file, all together: a file would cost a short clip more than its rows do."""
 ROW_GROUP_ROWS = 64 << 10
 ROW_GROUP_BYTES = 32 << 20
 
@@ -39,6 +42,7 @@ class Spool:
         self._folder = folder
         self._objects: dict[str, dict[str, _Object]] = {}
         self._files = 0
+        self._kept_bytes = 0
         self._lock = threading.Lock()
 
     def add(self, clip_id: str, rows: Iterable[MaskRow]) -> None:
@@ -52,10 +56,14 @@ class Spool:
             self._object(clip_id, row.object_id).add(row)
 
     def finish(self, clip_id: str) -> int:
-        """Writes out what is still in memory of a clip; returns how many rows the clip has."""
+        """Puts away what is still in memory of a clip; returns how many rows the clip has."""
         waiting = self._of(clip_id)
         for one in waiting.values():
-            one.flush()
+            with self._lock:
+                room = KEPT_BYTES - self._kept_bytes
+            kept = one.finish(room)
+            with self._lock:
+                self._kept_bytes += kept
         return sum(one.rows for one in waiting.values())
 
     def discard(self, clip_id: str) -> None:
@@ -63,7 +71,10 @@ class Spool:
         with self._lock:
             dropped = self._objects.pop(clip_id, {})
         for one in dropped.values():
-            one.path.unlink(missing_ok=True)
+            with self._lock:
+                self._kept_bytes -= one.kept_bytes
+            if one.in_file:
+                one.path.unlink(missing_ok=True)
 
     def assemble(self, clip_ids: Iterable[str], path: Path) -> dict[str, int]:
         """Writes the rows of finished clips, sorted by clip, object and frame, to one Parquet file.
@@ -127,14 +138,19 @@ def _row_groups(batches: Iterable[pa.RecordBatch]) -> Iterator[list[pa.RecordBat
 
 
 class _Object:
-    """The waiting rows of one object of one clip: a file of Arrow streams, one after another, and a buffer."""
+    """The waiting rows of one object of one clip: a file of Arrow streams, one after another, and a buffer.
 
-    __slots__ = ("_buffer", "_buffered_bytes", "_last_frame", "clip_id", "path", "rows")
+    The buffer becomes a batch in memory where the object ends without a file.
+    """
+
+    __slots__ = ("_batch", "_buffer", "_buffered_bytes", "_last_frame", "clip_id", "in_file", "path", "rows")
 
     def __init__(self, clip_id: str, path: Path) -> None:
         self.clip_id = clip_id
         self.path = path
         self.rows = 0
+        self.in_file = False
+        self._batch: pa.RecordBatch | None = None
         self._buffer: list[MaskRow] = []
         self._buffered_bytes = 0
         self._last_frame: int | None = None
@@ -152,10 +168,28 @@ class _Object:
         if len(self._buffer) >= BUFFERED_ROWS or self._buffered_bytes >= BUFFERED_BYTES:
             self.flush()
 
+    @property
+    def kept_bytes(self) -> int:
+        return 0 if self._batch is None else self._batch.nbytes
+
+    def finish(self, room: int) -> int:
+        """Puts the last rows into the file, or keeps them where there is none and `room` is enough; returns the bytes
+        kept."""
+        if self.in_file or not self._buffer:
+            self.flush()
+            return 0
+        batch = masks_batch(self.clip_id, self._buffer)
+        if batch.nbytes > room:
+            self.flush()
+            return 0
+        self._batch, self._buffer, self._buffered_bytes = batch, [], 0
+        return batch.nbytes
+
     def flush(self) -> None:
         if not self._buffer:
             return
         batch = masks_batch(self.clip_id, self._buffer)
+        self.in_file = True
         with (
             storage.reporting(str(self.path), "write"),
             open(self.path, "ab") as file,
@@ -165,7 +199,9 @@ class _Object:
         self._buffer, self._buffered_bytes = [], 0
 
     def read(self) -> Iterator[pa.RecordBatch]:
-        if self.rows == 0:
+        if self._batch is not None:
+            yield self._batch
+        if not self.in_file:
             return
         end = self.path.stat().st_size
         with pa.OSFile(str(self.path)) as file:

@@ -182,8 +182,7 @@ def clips_table(rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> pa.Tabl
     """
     for row in rows:
         _check(row, schema)
-    columns = [pa.array([_value(row, column) for row in rows], column.type) for column in schema]
-    return pa.Table.from_arrays(columns, schema=schema)
+    return pa.Table.from_arrays([_column(rows, column) for column in schema], schema=schema)
 
 
 def _check(row: Mapping[str, Any], schema: pa.Schema) -> None:
@@ -198,17 +197,31 @@ def _check(row: Mapping[str, Any], schema: pa.Schema) -> None:
         )
 
 
-def _value(row: Mapping[str, Any], column: pa.Field) -> Any:
-    value = row.get(column.name)
-    if pa.types.is_string(column.type) and value is not None and not isinstance(value, str):
-        return json.dumps(value, ensure_ascii=False)
+def _column(rows: Sequence[Mapping[str, Any]], column: pa.Field) -> pa.Array:
+    values = [row.get(column.name) for row in rows]
+    if pa.types.is_string(column.type):
+        values = [
+            value if value is None or isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+            for value in values
+        ]
     try:
-        pa.scalar(value, column.type)
-    except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
+        return pa.array(values, column.type)
+    except _UNFIT as error:
+        row, value = next((row, value) for row, value in zip(rows, values, strict=True) if not _fits(value, column))
         raise ValueError(
             f"clip {row.get('clip_id')}: column {column.name!r} holds {value!r}, which is no {column.type}"
         ) from error
-    return value
+
+
+_UNFIT = (pa.ArrowException, TypeError, ValueError, OverflowError)
+
+
+def _fits(value: Any, column: pa.Field) -> bool:
+    try:
+        pa.array([value], column.type)
+    except _UNFIT:
+        return False
+    return True
 
 
 def _matrix(values: Sequence[Floats], width: int) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -19,6 +20,16 @@ from pipeline.decode.probe import Probe, demux, open_video, reason
 from pipeline.decode.protocol import BEAT_SECONDS, Block
 
 _ROTATIONS = (-1, cv2.ROTATE_90_COUNTERCLOCKWISE, cv2.ROTATE_180, cv2.ROTATE_90_CLOCKWISE)
+
+
+_of_thread = threading.local()
+
+
+def _reformatter() -> VideoReformatter:
+    """The thread's own, which keeps its tables from clip to clip: to make them takes longer than a small frame does."""
+    if not hasattr(_of_thread, "reformatter"):
+        _of_thread.reformatter = VideoReformatter()
+    return _of_thread.reformatter
 
 
 class _Faulty(Exception):
@@ -42,7 +53,6 @@ class PyAVDecoder:
         self._threads = threads
         self._limits = limits or DecodeLimits()
         self._per_chunk = max(1, chunk_bytes // (probe.info.width * probe.info.height * 3))
-        self._reformatter = VideoReformatter()
 
     def chunks(self, start: int, end: int, stride: int) -> Iterator[Block | None]:
         """See `Decoder.chunks`."""
@@ -186,7 +196,7 @@ class PyAVDecoder:
         return place if place < len(self._probe.pts) and self._probe.pts[place] == frame.pts else None
 
     def _upright_rgb(self, frame: VideoFrame, into: NDArray[np.uint8]) -> None:
-        plane: Any = self._reformatter.reformat(frame, format="rgb24").planes[0]
+        plane: Any = _reformatter().reformat(frame, format="rgb24").planes[0]
         rows = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)[:, : plane.width * 3]
         image = rows.reshape(plane.height, plane.width, 3)
         if self._probe.quarter_turns:

@@ -151,3 +151,34 @@ def test_clips_are_fed_from_many_threads(tmp_path: Path) -> None:
     names = [f"clip-{i}" for i in range(8)]
     assert spool.assemble(names, tmp_path / "out.parquet") == dict.fromkeys(names, 602)
     assert len(_keys(tmp_path / "out.parquet")) == 8 * 602
+
+
+def test_objects_with_few_rows_need_no_file_until_they_are_too_many(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "spool"
+    folder.mkdir()
+    spool = Spool(folder)
+    spool.add("a", track("0", 10))
+    spool.finish("a")
+    assert not list(folder.iterdir())
+    monkeypatch.setattr("pipeline.spool.KEPT_BYTES", 0)
+    spool.add("b", track("0", 10))
+    spool.finish("b")
+    assert len(list(folder.iterdir())) == 1
+    part = tmp_path / "part.parquet"
+    assert spool.assemble(["a", "b"], part) == {"a": 10, "b": 10}
+    table = pq.read_table(part)
+    assert table.column("clip_id").to_pylist() == ["a"] * 10 + ["b"] * 10
+    assert table.column("frame_index").to_pylist() == 2 * list(range(10))
+
+
+def test_discarding_makes_room_again(tmp_path: Path) -> None:
+    spool = Spool(tmp_path)
+    for number in range(3):
+        spool.add(str(number), track("0", 1))
+        spool.finish(str(number))
+    assert spool._kept_bytes > 0
+    for number in range(3):
+        spool.discard(str(number))
+    assert spool._kept_bytes == 0

@@ -9,6 +9,7 @@ import contextlib
 import io
 import json
 import os
+import sys
 import tempfile
 import time
 from dataclasses import dataclass
@@ -107,6 +108,7 @@ def main(
                         (backbone, size, count, len(clips), f"{rate.steady:.1f}", f"{peer:.1f}",
                          f"{rate.steady / peer:.1f}", f"{rate.whole:.1f}", f"{rate.busy:.0%}")
                     )  # fmt: skip
+                    print(*rows[-1], sep="\t", file=sys.stderr)
     ray.shutdown()
     columns = (
         "backbone", "frames", "objects", "clips", "job, track-frames/s", "one-track loop, ResNet-50", "ratio",

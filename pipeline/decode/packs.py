@@ -13,7 +13,7 @@ from pipeline.decode.events import Chunk, ClipRequest, Event
 from pipeline.decode.lane import lane_events
 from pipeline.decode.settings import DecodeSettings
 
-PACK_SECONDS = 0.1
+PACK_SECONDS = 0.03
 """An event waits no longer than this, or a sign of life, for others to go with."""
 
 

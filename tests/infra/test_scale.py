@@ -55,14 +55,23 @@ def test_the_slowest_stage_sets_an_actors_rate(rates: Rates, limit: str, frames:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 @pytest.mark.usefixtures("ray_local")
-@pytest.mark.xfail(strict=False, reason="1.3 to 1.7 times on two busy cores so far; not yet judged on an idle machine")
 def test_two_actors_finish_the_null_corpus_nearly_twice_as_fast(tmp_path: Path) -> None:
-    """Measured while both are at work: how long two processes take to start on two cores is another matter."""
-    one, two = (null_run(tmp_path, actors, clips=50, frames=10, frame_s=0.1) for actors in (1, 2))
-    assert one.working_s >= 50 * 10 * 0.1
-    faster = one.clip_s / two.clip_s
-    if faster < 1.9 and os.getloadavg()[0] > (os.cpu_count() or 1):
-        pytest.skip(f"{faster:.2f} times as fast, but the machine is busy with other work: nothing to judge by")
-    assert faster >= 1.9
+    """Measured while both are at work: how long two processes take to start on two cores is another matter.
+
+    A neighbour's burst lowers one pair of runs, so there are three tries; on a machine that is busy all the time
+    there is nothing to judge by.
+    """
+    found = []
+    for attempt in range(3):
+        folder = tmp_path / str(attempt)
+        folder.mkdir()
+        one, two = (null_run(folder, actors, clips=50, frames=10, frame_s=0.1) for actors in (1, 2))
+        assert one.working_s >= 50 * 10 * 0.1
+        found.append(one.clip_s / two.clip_s)
+        if found[-1] >= 1.9:
+            return
+    if os.getloadavg()[0] > (os.cpu_count() or 1):
+        pytest.skip(f"{found} times as fast, but the machine is busy with other work")
+    raise AssertionError(f"two actors are {found} times as fast as one")

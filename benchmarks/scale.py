@@ -51,8 +51,14 @@ def build_sleeping(model: Any, placement: Any, precision: Any, *, frame_s: float
     return NullEngine(frame_s)
 
 
-def null_run(folder: Path, actors: int, *, clips: int, frames: int, frame_s: float) -> Finish:
-    """Run a corpus of tiny clips through the job, with a model that sleeps. Ray must be up."""
+def null_run(
+    folder: Path, actors: int, *, clips: int, frames: int, frame_s: float, at_first: int | None = None
+) -> Finish:
+    """Run a corpus of tiny clips through the job, with a model that sleeps. Ray must be up.
+
+    Args:
+        actors: how many there are; with `at_first` less, how many there may be.
+    """
     from pipeline.options import ActorCount, SegmentOptions
     from pipeline.run import run
 
@@ -66,7 +72,7 @@ def null_run(folder: Path, actors: int, *, clips: int, frames: int, frame_s: flo
         output=str(output),
         device="cpu",
         decoder="pyav",
-        actors=ActorCount(actors, actors),
+        actors=ActorCount(at_first or actors, actors),
         clips_per_file=2,
         report=False,
     )

@@ -69,7 +69,7 @@ def _dataset(shards: Plan, plan: RunPlan) -> ray.data.Dataset:
         compute=ActorPoolStrategy(
             min_size=placed.actors.minimum,
             max_size=placed.actors.maximum,
-            max_tasks_in_flight_per_actor=placed.calls,
+            max_tasks_in_flight_per_actor=placed.calls + 1,  # one waits there, or a place would wait for the driver
             max_concurrent_calls_per_actor=placed.calls,
             enable_true_multi_threading=True,
         ),

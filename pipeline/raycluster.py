@@ -73,6 +73,9 @@ def configure_data() -> None:
     context.max_consecutive_actor_init_deaths = 5  # an actor may be killed while it starts; none by default
     context.enable_progress_bars = False
     context.actor_task_retry_on_errors = False
+    # A pool that may grow does so when its actors have a shard waiting (`pipeline.execute`), which is 1.5 shards for
+    # each of two places; Ray's own 1.75 would take a second one.
+    context.autoscaling_config.actor_pool_util_upscaling_threshold = 1.25
     logging.getLogger("ray.data").setLevel(logging.WARNING)
     logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)
     # Ray 2.60 has no other way to bound the retries of an actor's calls than the arguments it warns of.

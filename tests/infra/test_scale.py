@@ -75,3 +75,11 @@ def test_two_actors_finish_the_null_corpus_nearly_twice_as_fast(tmp_path: Path) 
     if os.getloadavg()[0] > (os.cpu_count() or 1):
         pytest.skip(f"{found} times as fast, but the machine is busy with other work")
     raise AssertionError(f"two actors are {found} times as fast as one")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.usefixtures("ray_local")
+def test_a_pool_that_may_grow_does(tmp_path: Path) -> None:
+    """One actor alone would sleep for 40 s."""
+    assert null_run(tmp_path, 2, clips=40, frames=10, frame_s=0.1, at_first=1).working_s < 34

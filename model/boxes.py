@@ -129,9 +129,8 @@ def largest_contour(window: np.ndarray, smallest_area: float = SMALLEST_AREA) ->
     contours, _ = cv2.findContours(binary, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
     if not contours:
         return None
-    areas = [cv2.contourArea(contour) for contour in contours]
-    best = int(np.argmax(areas))
-    return contours[best] if areas[best] > smallest_area else None
+    area, best = max(((cv2.contourArea(contour), contour) for contour in contours), key=lambda pair: pair[0])
+    return best if area > smallest_area else None
 
 
 def _min_max(contour: np.ndarray) -> RotatedBox:

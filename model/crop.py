@@ -99,11 +99,12 @@ def _cut(frame: np.ndarray, centre_x: float, centre_y: float, side: int, size: i
     if any(pads):
         if side > _LARGEST_PADDED_SIDE:
             return _sample(frame, left, top, side, size, colour)
-        patch = np.empty((side, side, 3), np.uint8)
-        patch[:] = colour
         inside = frame[max(top, 0) : max(bottom, 0), max(left, 0) : max(right, 0)]
+        border = [int(level) for level in colour]
         if inside.size:
-            patch[pads[0] : side - pads[1], pads[2] : side - pads[3]] = inside
+            patch = cv2.copyMakeBorder(inside, *pads, cv2.BORDER_CONSTANT, value=border)
+        else:
+            patch = np.full((side, side, 3), colour, np.uint8)
     else:
         patch = frame[top:bottom, left:right]
     if side == size:

@@ -44,7 +44,8 @@ def window_runs(window: np.ndarray, x: int, y: int, frame_height: int, frame_wid
     if window.size == 0:
         return np.array([frame_height * frame_width])
     # A zero above and below every column ends each run within its column.
-    apart_rows = cv2.copyMakeBorder((window != 0).view(np.uint8), 1, 1, 0, 0, cv2.BORDER_CONSTANT, value=0)
+    binary = window if window.dtype == np.bool_ else window != 0
+    apart_rows = cv2.copyMakeBorder(binary.view(np.uint8), 1, 1, 0, 0, cv2.BORDER_CONSTANT, value=0)
     flat = cv2.transpose(apart_rows).reshape(-1)
     change = np.flatnonzero(flat[1:] != flat[:-1])
     column, row = np.divmod(change, height + 2)
@@ -56,9 +57,9 @@ def window_runs(window: np.ndarray, x: int, y: int, frame_height: int, frame_wid
         keep[1:-1:2] = apart
         keep[2::2] = apart
         edges = edges[keep]
-    total = frame_height * frame_width
-    bounds = np.concatenate([[0], edges, [total]])
-    runs = np.diff(bounds)
+    bounds = np.empty(len(edges) + 2, np.int64)
+    bounds[0], bounds[1:-1], bounds[-1] = 0, edges, frame_height * frame_width
+    runs = bounds[1:] - bounds[:-1]
     return runs[:-1] if runs[-1] == 0 and len(runs) > 1 else runs
 
 

@@ -71,6 +71,7 @@ def main(
     sizes: Annotated[str, typer.Option(help="480p, 1080p or both.")] = "480p,1080p",
     objects: Annotated[str, typer.Option(help="Numbers of objects a clip.")] = "1,2,8",
     track_frames: Annotated[int, typer.Option(help="Of a ResNet-50 job; four times for ResNet-18.")] = 960,
+    frames: Annotated[int, typer.Option(help="Of a clip.")] = 120,
     peer_frames: Annotated[int, typer.Option(help="Track-frames of the one-track loop.")] = 64,
     device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
     decoder: Annotated[str, typer.Option(help="decord or pyav.")] = "decord",
@@ -90,16 +91,15 @@ def main(
         for size in sizes.split(","):
             for count in map(int, objects.split(",")):
                 width, height = _SIZES[size]
-                length = 120
                 path = folder / f"{size}-{count}.mp4"
-                clip = write_clip(path, width=width, height=height, objects=count, frames=length)
+                clip = write_clip(path, width=width, height=height, objects=count, frames=frames)
                 reference[size, count] = slow.run(clip.path, clip.boxes, max(3, peer_frames // count)).rate
                 for backbone in backbones.split(","):
                     weights = folder / f"{backbone}.safetensors"
                     if not weights.exists():
                         save_weights(weights, random_model(backbone), metadata={"name": backbone})  # type: ignore[arg-type]
                     wanted = track_frames * (4 if backbone == "resnet18" else 1)
-                    clips = [clip] * max(4, wanted // (length * count))
+                    clips = [clip] * max(2 if count > 2 else 4, wanted // (frames * count))
                     here = folder / f"{size}-{count}-{backbone}"
                     here.mkdir()
                     rate = job_rate(clips, weights, here, device=place, decoder=decoder, preset="vot")

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from pipeline import lease, storage
 from pipeline.clips_parts import clips_parts
-from pipeline.interrupt import Interrupted, interruptible
+from pipeline.interrupt import interruptible, signal_name
 from pipeline.merge import Merge, finish_merge, note, upload_merged_masks
 from pipeline.options import UsageError
 from pipeline.part_names import MASKS_FOLDER
@@ -93,8 +93,9 @@ def compact(options: CompactOptions) -> int:
             run_id = f"compact-{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(4)}"
             with lease.acquire(output, run_id, options.wait_for_lease):
                 return _merge_all(output, run_id, options.target_bytes)
-        except Interrupted as signal:
-            print(f"interrupted by {signal}: the tables are right, the rest is as it was", file=sys.stderr, flush=True)
+        except KeyboardInterrupt:
+            said = "the tables are right, the rest is as it was"
+            print(f"interrupted by {signal_name()}: {said}", file=sys.stderr, flush=True)
             return INTERRUPTED
         except lease.LeaseHeld as error:
             raise UsageError(f"--output {storage.redact(options.output)}: {error}") from error
@@ -138,7 +139,7 @@ def _merge_all(output: str, run_id: str, target_bytes: int) -> int:
             for group in groups:
                 _merge(output, group, held)
                 merged.append(group)
-    except Interrupted:
+    except KeyboardInterrupt:
         # What is noted is finished, what is not noted is dropped: the plain glob is right then.
         with contextlib.suppress(storage.StorageError, lease.LeaseLost):
             held()

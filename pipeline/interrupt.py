@@ -1,4 +1,8 @@
-"""Ctrl-C and SIGTERM as one exception in the main thread."""
+"""Ctrl-C and SIGTERM as one exception in the main thread: `KeyboardInterrupt`.
+
+Ray knows no other: out of a call of its own that a signal meets, it raises a new one of that type, and makes a
+`SystemError` of anything else (`check_signals` in its `_raylet.pyx`). So the signal's name is kept beside it.
+"""
 
 from __future__ import annotations
 
@@ -8,16 +12,13 @@ from collections.abc import Iterator
 from types import FrameType
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
-
-
-class Interrupted(BaseException):
-    """The job was asked to end: by Ctrl-C, by SIGTERM, or by `ray job stop`, which sends one."""
+_received = signal.SIGINT
 
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[None]:
-    """Inside the block, the first SIGINT or SIGTERM raises `Interrupted`; further ones are ignored, so that the
-    clean-up is not cut short. Outside of the main thread nothing changes."""
+    """Inside the block, the first SIGINT or SIGTERM (`ray job stop` sends one) raises `KeyboardInterrupt`; further
+    ones are ignored, so that the clean-up is not cut short. Outside of the main thread nothing changes."""
     try:
         before = {each: signal.signal(each, _interrupt) for each in _SIGNALS}
     except ValueError:
@@ -28,6 +29,11 @@ def interruptible() -> Iterator[None]:
     finally:
         for each, handler in before.items():
             signal.signal(each, handler)
+
+
+def signal_name() -> str:
+    """The signal that the last `KeyboardInterrupt` came of."""
+    return _received.name
 
 
 def take_signals_again() -> None:
@@ -41,6 +47,8 @@ def take_signals_again() -> None:
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
+    global _received
+    _received = signal.Signals(number)
     for each in _SIGNALS:
         signal.signal(each, signal.SIG_IGN)
-    raise Interrupted(signal.Signals(number).name)
+    raise KeyboardInterrupt(_received.name)

@@ -209,6 +209,8 @@ def main() -> None:
     parser.add_argument("--lose-no-node", action="store_true", help="do not kill the CPU node on the way")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    # Ignored where a script started this in the background; whoever sends it means it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with tempfile.TemporaryDirectory(prefix="sm-", dir="/tmp", ignore_cleanup_errors=True) as name:
             status = _demonstrate(Path(name), options)

@@ -18,7 +18,7 @@ from pipeline.export.mots import Mots
 from pipeline.export.sink import Sink
 from pipeline.export.vot import Region, Vot
 from pipeline.export.youtube_vis import YouTubeVis
-from pipeline.interrupt import Interrupted, interruptible
+from pipeline.interrupt import interruptible, signal_name
 from pipeline.options import UsageError
 from pipeline.reading import NoSuchRun, open_run
 from pipeline.reading.choose import Choice, choose
@@ -83,8 +83,8 @@ def export_run(options: ExportOptions) -> int:
     with interruptible():
         try:
             return _export(options)
-        except Interrupted as signal:
-            print(f"interrupted by {signal}: what was exported is not whole", file=sys.stderr, flush=True)
+        except KeyboardInterrupt:
+            print(f"interrupted by {signal_name()}: what was exported is not whole", file=sys.stderr, flush=True)
             return INTERRUPTED
 
 

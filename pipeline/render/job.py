@@ -13,7 +13,7 @@ from typing import get_args
 
 from model.overlay import OverlayStyle
 from pipeline import storage
-from pipeline.interrupt import Interrupted, interruptible, take_signals_again
+from pipeline.interrupt import interruptible, signal_name, take_signals_again
 from pipeline.options import UsageError
 from pipeline.raycluster import connect
 from pipeline.reading import Clip, NoSuchRun, open_run
@@ -82,8 +82,8 @@ def render_run(options: RenderOptions) -> int:
     with interruptible():
         try:
             return _render(options)
-        except Interrupted as signal:
-            print(f"interrupted by {signal}: videos that are finished stay", file=sys.stderr, flush=True)
+        except KeyboardInterrupt:
+            print(f"interrupted by {signal_name()}: videos that are finished stay", file=sys.stderr, flush=True)
             return INTERRUPTED
 
 

@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 from pipeline import storage
-from pipeline.interrupt import Interrupted, interruptible, take_signals_again
+from pipeline.interrupt import interruptible, signal_name, take_signals_again
 from pipeline.options import UsageError
 from pipeline.raycluster import connect
 from pipeline.training.data import check_set
@@ -40,8 +40,8 @@ def train(task: Task, config: TrainingConfig, *, workers: int, max_failures: int
             connect()
             take_signals_again()
             return _fit(*_place(task, config, workers), config, max_failures)
-        except Interrupted as signal:
-            print(f"{signal}: ended; the same command goes on from the last checkpoint", file=sys.stderr)
+        except KeyboardInterrupt:
+            print(f"{signal_name()}: ended; the same command goes on from the last checkpoint", file=sys.stderr)
             return 130
 
 

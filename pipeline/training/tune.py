@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import storage
-from pipeline.interrupt import Interrupted, interruptible, take_signals_again
+from pipeline.interrupt import interruptible, signal_name, take_signals_again
 from pipeline.options import UsageError
 from pipeline.raycluster import connect
 from pipeline.training.data import check_set, local_set
@@ -63,8 +63,8 @@ def tune(search: Search, output: str) -> int:
             connect()
             take_signals_again()
             rows = _run(search)
-        except Interrupted as signal:
-            print(f"{signal}: ended, nothing written", file=sys.stderr)
+        except KeyboardInterrupt:
+            print(f"{signal_name()}: ended, nothing written", file=sys.stderr)
             return 130
     if isinstance(rows, str):
         print(f"error: {rows}", file=sys.stderr)

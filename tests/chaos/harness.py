@@ -136,6 +136,8 @@ class _Chaos:
         self._outage_ends = 0.0
         self._comes_back: list[float] = []
         self._decoding_killed: deque[float] = deque([float("-inf")] * 2, maxlen=2)
+        self._armed = 0  # events that wait for a commit
+        self._missed: deque[str] = deque()  # and those whose commit came of a process that was gone by then
 
     def go(self) -> Figures:
         plan, figures = self._plan, self._figures
@@ -149,7 +151,7 @@ class _Chaos:
             figures.reference_s = time.monotonic() - started
             self._event(f"undisturbed run: {figures.reference_s:.0f} s")
             deck = self._deck()
-            while deck or not figures.rounds:
+            while deck or self._armed or not figures.rounds:
                 self._output = f"{self._base}/out{len(figures.rounds)}"
                 deck = self._round(manifest, deck)
                 figures.rounds.append(compare(self._output, reference))
@@ -197,6 +199,8 @@ class _Chaos:
                         raise RuntimeError("the job fails again and again")
                 self._event(f"the driver ended with status {status}; the same command again")
                 self._start(manifest, self._output)
+            while self._missed:
+                deck.append(self._missed.popleft())
             if deck and time.monotonic() > next_event:
                 event = deck.pop(0)
                 if not self._do(event):
@@ -215,6 +219,7 @@ class _Chaos:
             self._event(f"the store: {fault} for {seconds:g} s")
             return True
         if event in BETWEEN:
+            self._armed += 1
             self._proxy.hook(self._is_commit, lambda request: self._between(event, request))
             self._event(f"{event}: at the next commit")
             return True
@@ -250,9 +255,13 @@ class _Chaos:
     def _between(self, event: str, request: Request) -> Verdict:
         """The masks part is there; the commit itself is lost, or done without the actor's knowing."""
         killed = self._cluster.kill_client_of(request.client_port) if event == "actor-between" else self._kill_driver()
-        self._figures.kills[event] += bool(killed)
-        verdict: Verdict = "drop" if event == "actor-between" else "deaf"
+        verdict: Verdict = ("drop" if event == "actor-between" else "deaf") if killed else "pass"
         self._event(f"killed: {event} ({killed}), {verdict}")
+        if killed:
+            self._figures.kills[event] += 1
+        else:
+            self._missed.append(event)
+        self._armed -= 1
         return verdict
 
     def _start(self, manifest: str, output: str) -> None:

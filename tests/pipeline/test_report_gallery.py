@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from pipeline import storage
-from pipeline.interrupt import Interrupted
 from pipeline.options import SegmentOptions
 from pipeline.report import RunFacts, collect, gallery, make, write_report
 from pipeline.report.sample import Sample
@@ -63,12 +62,12 @@ def test_an_interrupt_leaves_no_task_behind(ray_local: None, monkeypatch: pytest
     def interrupt(*_: object, **__: object) -> None:
         while not list(tmp_path.iterdir()):
             time.sleep(0.05)
-        raise Interrupted("SIGTERM")
+        raise KeyboardInterrupt("SIGTERM")
 
     monkeypatch.setattr(gallery, "show_clip", show)
     monkeypatch.setattr(ray, "wait", interrupt)
     began = time.monotonic()
-    with pytest.raises(Interrupted):
+    with pytest.raises(KeyboardInterrupt):
         gallery.draw_gallery("out", sample("a"), [])
     deadline = time.monotonic() + 10
     (worker,) = (int(path.name) for path in tmp_path.iterdir())

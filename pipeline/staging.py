@@ -26,6 +26,8 @@ from pipeline import storage
 from pipeline.decode.errors import VideoError
 
 ROOM_POLL_S = 0.2
+LOCK_POLL_S = 0.02
+
 
 def default_scratch() -> Path:
     """The folder for staged videos where the settings name none: one per user, in the temporary folder."""
@@ -163,8 +165,9 @@ def _acquire(path: Path, download: Callable[[int], object]) -> int:
         try:
             fcntl.flock(lock, fcntl.LOCK_SH)
             if _is_current(marker, lock) and not path.exists():
-                fcntl.flock(lock, fcntl.LOCK_EX)
-                if _is_current(marker, lock) and not path.exists():
+                if not _try_alone(lock):
+                    time.sleep(LOCK_POLL_S)
+                elif _is_current(marker, lock) and not path.exists():
                     download(lock)
                 fcntl.flock(lock, fcntl.LOCK_SH)
             # A lock is not changed atomically: in between, another may have removed the file.
@@ -174,6 +177,15 @@ def _acquire(path: Path, download: Callable[[int], object]) -> int:
             _release(path, lock)
             raise
         os.close(lock)
+
+
+def _try_alone(lock: int) -> bool:
+    """Whether the lock could be had alone. To wait for that is to wait for all who use the file meanwhile."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _release(path: Path, lock: int) -> None:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import multiprocessing
 import os
 import signal
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pipeline import storage
+from pipeline import staging, storage
 from pipeline.decode import ClipRequest, DecodeLimits, DecodeSettings, Failed, Finished, VideoError
 from pipeline.staging import staged, staged_bytes
 from pipeline.storage import s3
@@ -77,6 +79,30 @@ def test_users_at_once_share_one_download(tmp_path: Path, monkeypatch: pytest.Mo
     assert texts == [URI] * 4
     assert downloads.count == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_nobody_who_saw_no_file_waits_until_another_has_used_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both hold the lock, shared, and see no file: one downloads, the other goes on as soon as the file is there."""
+    monkeypatch.setattr(storage, "download", Downloads(0.2))
+    seen, together = threading.Barrier(2), threading.Barrier(2)
+    is_current, looks = staging._is_current, itertools.count()
+
+    def look(marker: Path, lock: int) -> bool:
+        if next(looks) < 2:
+            seen.wait(20)
+        return is_current(marker, lock)
+
+    def use() -> None:
+        with staged(URI, scratch=str(tmp_path)):
+            together.wait(20)
+
+    monkeypatch.setattr(staging, "_is_current", look)
+    monkeypatch.setattr(staging, "sweep", lambda folder: None)
+    with ThreadPoolExecutor(2) as pool:
+        for user in [pool.submit(use) for _ in range(2)]:
+            user.result()
 
 
 def test_users_that_come_and_go_always_have_a_whole_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

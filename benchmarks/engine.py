@@ -23,23 +23,35 @@ from model.tracker import PRESETS
 from pipeline.demo.scenes import SCENES, draw
 
 
-def engine_rate(model: SiamMask, frames: list[np.ndarray], *, tracks: int, device: str, precision: Precision) -> float:
+def engine_rate(
+    model: SiamMask,
+    frames: list[np.ndarray],
+    *,
+    tracks: int,
+    device: str,
+    precision: Precision,
+    compiled: bool = False,
+) -> float:
     """Track-frames a second: every track is stepped once on each frame, crops included, rows of the tables not.
 
     Args:
         model: the network.
         frames: uint8 [H, W, 3] BGR, one size; the first two warm the engine up.
         tracks: tracks alive, all in one batch.
+        compiled: whether the engine compiles its step.
     """
     height, width = frames[0].shape[:2]
     boxes = np.random.default_rng(0).uniform((0.1, 0.1), (0.7, 0.7), (tracks, 2)) * (width, height)
-    with Engine(model, PRESETS["vot"], device=device, precision=precision, max_tracks=tracks) as engine:
+    options = {"device": device, "precision": precision, "max_tracks": tracks, "compiled": compiled}
+    with Engine(model, PRESETS["vot"], **options) as engine:  # type: ignore[arg-type]
         starts = [engine.init(frames[0], (x, y, width / 6, height / 6)) for x, y in boxes]
         alive = [start.result()[0] for start in starts]
 
-        def step(frame: np.ndarray) -> list[TrackOutput]:
-            return [future.result() for future in [engine.step(track, frame) for track in alive]]
+        def step(frame: np.ndarray, count: int = tracks) -> list[TrackOutput]:
+            return [future.result() for future in [engine.step(track, frame) for track in alive[:count]]]
 
+        for count in range(1, tracks + 1) if compiled else ():  # or a batch size is compiled while time is taken
+            step(frames[0], count)
         for frame in frames[:2]:
             step(frame)
         started = time.perf_counter()
@@ -55,6 +67,7 @@ def main(
     device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
     threads: Annotated[int, typer.Option(help="CPU threads of the network.")] = 2,
     seconds: Annotated[float, typer.Option(help="Time given to each forward measurement.")] = 3.0,
+    compile: Annotated[bool, typer.Option(help="Measure the engine once more with a compiled step.")] = False,
     frames: Annotated[int, typer.Option(help="Frames of 640x360 that every track is stepped through.")] = 30,
 ) -> None:
     """Engine: track-frames/s against batch, backbone and precision, and the share of the machine's own rate."""
@@ -74,12 +87,16 @@ def main(
                 options = {"batch": count, "device": place, "precision": precision, "seconds": seconds}
                 inside = backbone_rate(model, **options)  # type: ignore[arg-type]
                 whole = forward_rate(model, **options)  # type: ignore[arg-type]
-                rate = engine_rate(model, pictures, tracks=count, device=place, precision=precision)
-                shares = (inside.rate / peak.flops, rate * whole.flops / peak.flops, rate / whole.windows_per_s)
-                rows.append(
-                    (backbone, precision, count, f"{rate:.1f}", f"{whole.windows_per_s:.1f}")
-                    + tuple(f"{share:.0%}" for share in shares)
-                )
+                for compiled in (False, True) if compile else (False,):
+                    rate = engine_rate(
+                        model, pictures, tracks=count, device=place, precision=precision, compiled=compiled
+                    )
+                    shares = (inside.rate / peak.flops, rate * whole.flops / peak.flops, rate / whole.windows_per_s)
+                    name = f"{backbone}, compiled" if compiled else backbone
+                    rows.append(
+                        (name, precision, count, f"{rate:.1f}", f"{whole.windows_per_s:.1f}")
+                        + tuple(f"{share:.0%}" for share in shares)
+                    )
     columns = (
         "backbone", "precision", "tracks", "engine, track-frames/s", "forward alone", "backbone / ceiling",
         "engine / ceiling", "engine / forward",

@@ -52,6 +52,9 @@ def segment(
         str, typer.Option(help="Ray labels of the nodes that actors are held to.", metavar="KEY=VALUE,...")
     ] = "",
     max_tracks: Annotated[int | None, typer.Option(help="Tracks that one actor steps together [by device].")] = None,
+    compile: Annotated[
+        bool, typer.Option("--compile", help="Compile the network's step: a minute more at the start.")
+    ] = False,
     clips_per_file: Annotated[int, typer.Option(help="Most clips that share one output file.")] = 32,
     commit_every: Annotated[float, typer.Option(help="Seconds after which finished clips are committed.")] = 300.0,
     stride: Annotated[int, typer.Option(help="Track every n-th frame.")] = 1,
@@ -104,6 +107,7 @@ def segment(
             gpus_per_actor=gpus_per_actor,
             actor_nodes=parse_labels(actor_nodes),
             max_tracks=max_tracks,
+            compile=compile,
             clips_per_file=clips_per_file,
             commit_every=commit_every,
             stride=stride,

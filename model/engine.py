@@ -30,7 +30,7 @@ __all__ = ["Engine", "EngineStats", "Track", "TrackOutput"]
 
 log = logging.getLogger(__name__)
 
-_CUDA_BATCH_SIZES = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256)
+_BATCH_SIZES = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256)
 _GATHER_S = 0.001  # longest wait for more requests than one
 
 
@@ -58,7 +58,9 @@ class Engine:
         precision: "fp32", "bf16" or "fp16" (see `model.prepare.resolve_precision` for "auto").
         max_tracks: most tracks in one batch; more may be alive.
         batch_sizes: sizes that batches are padded to, so that few shapes occur; by default a fixed set on CUDA
-            and none on a CPU, where padding would cost in proportion.
+            and for a compiled step, and none otherwise on a CPU, where padding costs in proportion.
+        compiled: compile the step with `torch.compile`: about a minute for each batch size that occurs, the
+            smallest before this returns, so that a missing compiler shows.
     """
 
     def __init__(
@@ -70,14 +72,18 @@ class Engine:
         precision: Precision = "fp32",
         max_tracks: int = 16,
         batch_sizes: Sequence[int] | None = None,
+        compiled: bool = False,
     ) -> None:
         if max_tracks < 1:
             raise ValueError(f"max_tracks must be 1 or more, not {max_tracks}")
         on_cuda = torch.device(device).type == "cuda"
         if batch_sizes is None:
-            batch_sizes = [size for size in _CUDA_BATCH_SIZES if size < max_tracks] + [max_tracks] if on_cuda else []
+            few = [size for size in _BATCH_SIZES if size < max_tracks] + [max_tracks]
+            batch_sizes = few if on_cuda or compiled else []
         self.params = params
-        self._stepper = Stepper(model, params, device=device, precision=precision, batch_sizes=batch_sizes)
+        self._stepper = Stepper(
+            model, params, device=device, precision=precision, batch_sizes=batch_sizes, compiled=compiled
+        )
         self._depth = 2 if on_cuda else 1
         self._limit = max_tracks
         self._wake = threading.Condition()

@@ -36,20 +36,23 @@ def resolve_precision(precision: str, device: torch.device | str) -> Precision:
     return "bf16" if {"avx512_bf16", "amx_bf16"} & _cpu_flags() else "fp32"
 
 
-def prepare(model: SiamMask, device: torch.device | str, precision: Precision) -> SiamMask:
+def prepare(
+    model: SiamMask, device: torch.device | str, precision: Precision, *, compiled: bool = False
+) -> SiamMask:
     """Return a copy of the network for inference on a device; the given one stays as it is.
 
     Args:
         model: any SiamMask; its batch-norm statistics are used as in eval mode.
         device: where the copy goes.
         precision: what the copy computes in; batch norm is folded in float32 before.
+        compiled: whether torch's compiler is to have the copy, which then keeps plain layers on a CPU too.
     """
     ready = copy.deepcopy(model).eval().float()
     fold_batch_norm(ready)
     ready.requires_grad_(False)
     ready.to(device, DTYPES[precision])
     ready.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    if torch.device(device).type == "cpu":
+    if torch.device(device).type == "cpu" and not compiled:
         fuse(ready)
     return ready
 

@@ -88,6 +88,7 @@ class Stepper:
         device: "cpu", "cuda", "cuda:1", …
         precision: of the network; choices and states are computed in float32 and float64 whatever it is.
         batch_sizes: sizes that batches are padded to, ascending; empty: never pad.
+        compiled: compile the step with `torch.compile`, once for each of the batch sizes, at its first batch.
     """
 
     def __init__(
@@ -98,13 +99,23 @@ class Stepper:
         device: torch.device | str,
         precision: Precision,
         batch_sizes: Sequence[int] = (),
+        compiled: bool = False,
     ) -> None:
+        if compiled and not batch_sizes:
+            raise ValueError("a compiled step needs batch sizes: without them every size is compiled anew")
         self.device = torch.device(device)
         self.dtype = DTYPES[precision]
-        self._model = prepare(model, self.device, precision)
+        self._model = prepare(model, self.device, precision, compiled=compiled)
         self._chooser = Chooser(params, self.device)
         self._batch_sizes = tuple(sorted(batch_sizes))
         self._strict = precision == "fp32"
+        self._run = self._step
+        if compiled:
+            # One graph a batch size, and other engines of the process do not count; torch's own limit is eight.
+            self._run = torch.compile(  # type: ignore[call-overload]
+                self._step, dynamic=False, recompile_limit=len(self._batch_sizes), isolate_recompiles=True
+            )
+            self._try()
 
     @torch.inference_mode()
     def templates(self, crops: Sequence[np.ndarray]) -> list[Template]:
@@ -128,7 +139,7 @@ class Stepper:
         table[count:] = (1, 1, 1, 1, 1, 1, 1, 1)
         chosen = [item.kernels for item in inputs] + [inputs[-1].kernels] * (padded - count)
         with self._backend():
-            out, masks = self._step(
+            out, masks = self._run(
                 self._pixels([item.search for item in inputs], padded, SEARCH_SIZE),
                 _joined(chosen),
                 numbers.to(self.device, non_blocking=True),
@@ -160,6 +171,12 @@ class Stepper:
         state = chooser.update(choice, state, scale, frame, hold)
         extra = torch.stack([choice.score, choice.row, choice.column], 1).double()
         return torch.cat([state, extra], 1), masks
+
+    def _try(self) -> None:
+        """One step of nothing, so that what cannot be compiled shows before there are tracks."""
+        (kernels,) = self.templates([np.zeros((TEMPLATE_SIZE, TEMPLATE_SIZE, 3), np.uint8)])
+        search = np.zeros((SEARCH_SIZE, SEARCH_SIZE, 3), np.uint8)
+        self.launch([StepInput(kernels, search, TrackState(1, 1, 1, 1), 1.0, (1, 1), hold=True)]).result()
 
     def _padded(self, count: int) -> int:
         return next((size for size in self._batch_sizes if size >= count), count)

@@ -138,6 +138,7 @@ def build_engine(model: RunModel, placement: Placement, precision: Precision) ->
         device=placement.device,
         precision=precision,
         max_tracks=placement.max_tracks,
+        compiled=placement.compiled,
     )
 
 

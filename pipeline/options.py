@@ -58,6 +58,7 @@ class SegmentOptions:
     gpus_per_actor: float = 1.0
     actor_nodes: tuple[tuple[str, str], ...] = ()
     max_tracks: int | None = None
+    compile: bool = False
     clips_per_file: int = 32
     commit_every: float = 300.0
     stride: int = 1

@@ -38,6 +38,7 @@ class Placement:
         decode_cpus: what one decode task claims; 0 where claims would not fit.
         threads: threads that one actor's network may use on a CPU.
         max_tracks: tracks that one actor steps together.
+        compiled: whether an actor compiles its network's step.
         chunk_bytes: most bytes of frames that a decode task hands over at a time.
         actor_labels: Ray labels of the nodes that actors are held to.
     """
@@ -51,6 +52,7 @@ class Placement:
     decode_cpus: float
     threads: int
     max_tracks: int
+    compiled: bool
     chunk_bytes: int
     actor_labels: Mapping[str, str]
 
@@ -95,6 +97,7 @@ def place(options: SegmentOptions, cluster: Cluster) -> Placement:
         decode_cpus=next((claim for claim in _DECODE_CPUS if calls * lanes * claim <= free), 0.0),
         threads=max(1, int(min(share, hosts.cpus / actors.maximum))),
         max_tracks=options.max_tracks or _DEFAULT_TRACKS[device],
+        compiled=options.compile,
         chunk_bytes=_chunk_bytes(hosts, gpus, actors.maximum, CALLS_PER_ACTOR * lanes),
         actor_labels=labels,
     )

@@ -51,6 +51,11 @@ def test_several_actors_share_a_gpu() -> None:
     assert place(_options(gpus_per_actor=0.4), _cluster(32, 2)).actors.maximum == 4  # two on each, never across
 
 
+def test_a_step_is_compiled_only_where_asked() -> None:
+    assert not place(_options(), _cluster(2)).compiled
+    assert place(_options(compile=True), _cluster(2)).compiled
+
+
 def test_an_autoscaler_counts_as_what_it_may_add() -> None:
     placed = place(_options(), Cluster((Node(0), Node(8, 1, now=0, most=4), Node(16, now=0, most=2))))
     assert (placed.device, placed.actors) == ("cuda", ActorCount(1, 4))

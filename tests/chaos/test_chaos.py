@@ -20,7 +20,7 @@ SEED = 1
 @pytest.mark.timeout(2400)
 def test_kills_and_outages_change_no_row(tmp_path: Path) -> None:
     """At least 60 clips, 20 kills and 6 outages on three nodes; none lost, none twice, no orphan file."""
-    command = [sys.executable, "-m", "tests.chaos", "--seed", str(SEED), "--folder", str(tmp_path)]
+    command = [sys.executable, "-m", "tests.chaos", "--seed", str(SEED), "--kills", "20", "--folder", str(tmp_path)]
     done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=2300)
     print(done.stdout)
     assert done.returncode == 0, done.stdout

@@ -101,7 +101,7 @@ def _end(parent: psutil.Process) -> None:
     with contextlib.suppress(psutil.NoSuchProcess):
         family = [parent, *parent.children(recursive=True)]
         parent.terminate()
-        _, alive = psutil.wait_procs(family, timeout=20)
+        _, alive = psutil.wait_procs(family, timeout=8)
         for process in alive:
             process.kill()
 

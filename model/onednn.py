@@ -7,18 +7,22 @@ this to its compiler as operators (`torch.ops.mkldnn`); no compiler is needed to
 
 from __future__ import annotations
 
+import threading
+
 import torch
 from torch import Tensor, nn
 
 from model.network import SiamMask
 from model.network.backbone import BasicBlock, Bottleneck, ResNet18, ResNet50
 
+_PACKING = threading.Lock()
+
 
 class FusedConv(nn.Module):
     """A convolution with bias, then ReLU where asked for; called with a second map, adds that before the ReLU.
 
     The sum is written over the second map. Weights are packed for the shape of the first input; other shapes give
-    the same results.
+    the same results. Threads may share it.
     """
 
     def __init__(self, conv: nn.Conv2d, *, relu: bool) -> None:
@@ -31,10 +35,12 @@ class FusedConv(nn.Module):
         """[B, C, H, W] -> [B, C', H', W'], `residual` of the result's shape or none."""
         ops, (padding, stride, dilation, groups) = torch.ops.mkldnn, self._shape
         if not self._packed:
-            self._weight = ops._reorder_convolution_weight(
-                self._weight, padding, stride, dilation, groups, list(x.shape)
-            )
-            self._packed = True
+            with _PACKING:
+                if not self._packed:
+                    self._weight = ops._reorder_convolution_weight(
+                        self._weight, padding, stride, dilation, groups, list(x.shape)
+                    )
+                    self._packed = True
         conv = (self._weight, self._bias, padding, stride, dilation, groups)
         if residual is None:
             return ops._convolution_pointwise(x, *conv, "relu" if self._relu else "none", [], None)

@@ -36,9 +36,7 @@ def resolve_precision(precision: str, device: torch.device | str) -> Precision:
     return "bf16" if {"avx512_bf16", "amx_bf16"} & _cpu_flags() else "fp32"
 
 
-def prepare(
-    model: SiamMask, device: torch.device | str, precision: Precision, *, compiled: bool = False
-) -> SiamMask:
+def prepare(model: SiamMask, device: torch.device | str, precision: Precision, *, compiled: bool = False) -> SiamMask:
     """Return a copy of the network for inference on a device; the given one stays as it is.
 
     Args:

@@ -8,7 +8,6 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-import cv2
 import numpy as np
 import pytest
 import torch
@@ -18,46 +17,7 @@ from model.engine import Engine
 from model.network import SiamMask, SiamMaskConfig
 from model.prepare import prepare, resolve_precision
 from model.tracker import PRESETS
-
-FRAME = (120, 160)
-
-
-class Glance(nn.Module):
-    """Stands in for a backbone at a hundredth of its cost: maps of a ResNet-18's shapes, straight from the pixels."""
-
-    def __init__(self):
-        super().__init__()
-        self.conv1 = nn.Conv2d(3, 64, 7, 2, bias=False)
-        self.bn1 = nn.BatchNorm2d(64)
-        self.stage2 = nn.Conv2d(64, 64, 3, 2, 1)
-        self.stage3 = nn.Conv2d(64, 128, 3, 2)
-        self.stage4 = nn.Conv2d(128, 256, 1)
-
-    def forward(self, x):
-        stem = self.bn1(self.conv1(x)).relu()
-        stage2 = self.stage2(stem).relu()
-        stage3 = self.stage3(stage2).relu()
-        return stem, stage2, stage3, self.stage4(stage3).relu()
-
-
-def lively(variant="three", refine=True) -> SiamMask:
-    """A network whose answers depend on what it sees: random, at scales that keep the signal alive."""
-    torch.manual_seed(0)
-    model = SiamMask(SiamMaskConfig("resnet18", variant, refine))
-    model.backbone = Glance()  # type: ignore[assignment]
-    for name, module in model.named_modules():
-        if isinstance(module, nn.Conv2d):
-            gain = 0.02 if name == "backbone.conv1" else 0.004 if "conv_kernel" in name else 1.0
-            nn.init.normal_(module.weight, std=gain * (2 / module.weight[0].numel()) ** 0.5)
-        elif isinstance(module, nn.BatchNorm2d):
-            nn.init.uniform_(module.running_var, 0.5, 1.5)
-            nn.init.normal_(module.running_mean, std=0.1)
-            nn.init.uniform_(module.weight, 0.5, 1.5)
-    if model.box is not None:
-        nn.init.normal_(model.box.head[3].weight, std=0.01)
-    else:
-        nn.init.normal_(model.score.head[3].weight, std=0.01)
-    return model.eval()
+from tests.model.tracks import BOXES, alone, cpu_threads, lively, same, texture
 
 
 @pytest.fixture(scope="module")
@@ -67,36 +27,18 @@ def model():
 
 @pytest.fixture(scope="module")
 def frames():
-    """Three frames of a drifting texture."""
-    rng = np.random.default_rng(0)
-    wide = cv2.resize(rng.integers(0, 255, (20, 30, 3)).astype(np.uint8), (240, 160), interpolation=cv2.INTER_CUBIC)
-    return [np.ascontiguousarray(wide[2 * i : 2 * i + FRAME[0], 3 * i : 3 * i + FRAME[1]]) for i in range(3)]
-
-
-BOXES = [(20 + 6 * (i % 5), 15 + 9 * (i // 5), 24 + i, 40 - i) for i in range(16)]
-
-
-def alone(model, frames, boxes, **options):
-    """Outputs of each box tracked by itself, one request at a time."""
-    with Engine(model, PRESETS["vot"], max_tracks=1, **options) as engine:
-        paths = []
-        for box in boxes:
-            track, first = engine.init(frames[0], box).result()
-            paths.append([first, *(engine.step(track, frame).result() for frame in frames[1:])])
-        return paths
-
-
-def same(made, wanted):
-    for one, other in zip(made, wanted, strict=True):
-        assert one.score == pytest.approx(other.score, abs=1e-4)
-        assert one.box == pytest.approx(other.box, abs=2e-3)
-        assert one.window == pytest.approx(other.window, abs=2e-3)
-        assert np.abs(one.mask_probability - other.mask_probability).max() < 1e-3
+    return texture()
 
 
 @pytest.fixture(scope="module")
 def wanted(model, frames):
     return alone(model, frames, BOXES)
+
+
+@pytest.fixture(autouse=True)
+def one_lane():
+    with cpu_threads(1):
+        yield
 
 
 def test_the_network_of_these_tests_sees_its_input(wanted):
@@ -314,12 +256,12 @@ def test_close_fails_what_waits_and_ends_the_thread(model, frames, monkeypatch):
     entered.wait(10)
     closing = threading.Thread(target=engine.close)
     closing.start()
-    while not engine._closing:
+    while not engine._queue.closed:
         time.sleep(0.001)
     go.set()
     closing.join(20)
     assert not closing.is_alive()
-    assert not engine._thread.is_alive()
+    assert not any(lane.is_alive() for lane in engine._lanes)
     outcomes = [future.exception(timeout=5) for future in futures]
     assert outcomes[0] is None
     assert all("closed" in str(outcome) for outcome in outcomes[1:])
@@ -351,11 +293,11 @@ def test_cancelled_requests_are_dropped(model, frames, wanted, monkeypatch):
 def test_finished_tracks_are_not_waited_for(model, frames):
     with Engine(model, PRESETS["vot"], max_tracks=8) as engine:
         tracks = [future.result()[0] for future in [engine.init(frames[0], box) for box in BOXES[:4]]]
-        assert engine._wanted() == 4
+        assert engine._queue._wanted() == 4
         del tracks[1:]
         engine.step(tracks[0], frames[1]).result()  # the engine's thread lets go of the batch before
         gc.collect()
-        assert engine._wanted() == 1
+        assert engine._queue._wanted() == 1
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])

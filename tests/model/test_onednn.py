@@ -1,6 +1,9 @@
 """Fused convolutions answer what the network's own layers do."""
 
 import copy
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -47,6 +50,32 @@ def test_fused_network_agrees_with_its_own_layers_at_every_batch_size(config):
     for batch in (2, 1, 3):  # weights are packed for the first
         for ours, theirs in zip(_answers(fused, batch), _answers(plain, batch), strict=True):
             assert (ours - theirs).abs().max() <= 5e-6 * theirs.abs().max()
+
+
+def test_threads_that_meet_a_new_convolution_together_pack_it_once(monkeypatch):
+    pack, packed, together = torch.ops.mkldnn._reorder_convolution_weight, [], threading.Barrier(3)
+
+    def slow(*arguments):
+        packed.append(arguments)
+        time.sleep(0.1)
+        return pack(*arguments)
+
+    monkeypatch.setattr(torch.ops.mkldnn, "_reorder_convolution_weight", slow)
+    torch.manual_seed(0)
+    conv = torch.nn.Conv2d(16, 32, 3).to(memory_format=torch.channels_last).requires_grad_(False)
+    x = torch.rand(1, 16, 9, 9).to(memory_format=torch.channels_last)
+    fused, wanted = FusedConv(conv, relu=True), conv(x).relu()
+
+    @torch.inference_mode()
+    def use(_):
+        together.wait(20)
+        return fused(x)
+
+    with ThreadPoolExecutor(3) as pool:
+        answers = list(pool.map(use, range(3)))
+    assert len(packed) == 1
+    for answer in answers:
+        assert torch.allclose(answer, wanted, atol=1e-6)
 
 
 def test_fused_bfloat16_rounds_no_more_than_the_layers_do():

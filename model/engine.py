@@ -58,8 +58,8 @@ class Engine:
         compiled: compile the step with `torch.compile`: about a minute for each batch size that occurs, the
             smallest before this returns, so that a missing compiler shows. A compiled step has one lane.
 
-    On a CPU the network has as many threads as torch uses in the thread that makes the engine. The lanes set their own
-    numbers, and torch gives the last number set to threads that it meets later.
+    On a CPU the network has as many threads as torch uses in the thread that makes the engine. The lanes set torch's
+    number of threads to their own parts of them, which other threads of the process see too; `close` sets it back.
     """
 
     def __init__(
@@ -138,6 +138,8 @@ class Engine:
         self._queue.close()
         for lane in self._lanes:
             lane.join()
+        if len(self._lanes) > 1:
+            torch.set_num_threads(self._queue.threads)
 
     def __enter__(self) -> Engine:
         return self

@@ -25,7 +25,8 @@ class RequestQueue:
 
     def __init__(self, *, lanes: int, depth: int, threads: int, limit: int) -> None:
         self.limit = limit
-        self._lanes, self._depth, self._threads = lanes, depth, threads
+        self.threads = threads
+        self._lanes, self._depth = lanes, depth
         self._wake = threading.Condition()
         self._pending: deque[Request] = deque()
         self._tracks: weakref.WeakSet[Track] = weakref.WeakSet()
@@ -90,7 +91,7 @@ class RequestQueue:
         """Threads for a lane that begins to work: its part of those that no other has. To be given back."""
         with self._wake:
             others = max(1, self._sharing() - self._working)
-            threads = max(1, -(-(self._threads - self._claimed) // others))
+            threads = max(1, -(-(self.threads - self._claimed) // others))
             self._account(1, threads)
         return threads
 
@@ -106,7 +107,7 @@ class RequestQueue:
 
     def _account(self, lanes: int, threads: int) -> None:
         now = time.perf_counter()
-        self._busy_s += (now - self._changed) * min(1.0, self._claimed / self._threads)
+        self._busy_s += (now - self._changed) * min(1.0, self._claimed / self.threads)
         self._changed = now
         self._working += lanes
         self._claimed += threads

@@ -83,6 +83,16 @@ def test_a_single_track_has_all_threads(model, frames, monkeypatch):
         assert threads == [3] * (len(frames) - 1)
 
 
+def test_the_number_of_threads_is_as_before_once_the_engine_is_closed(model, frames):
+    with cpu_threads(3):
+        with Engine(model, PRESETS["vot"]) as engine:
+            for future in [engine.init(frames[0], box) for box in BOXES[:6]]:
+                future.result()
+        assert torch.get_num_threads() == 3
+        with ThreadPoolExecutor(1) as pool:
+            assert pool.submit(torch.get_num_threads).result() == 3
+
+
 def test_a_failure_gives_the_threads_back(model, frames, monkeypatch):
     with cpu_threads(2), Engine(model, PRESETS["vot"]) as engine:
         track, _ = engine.init(frames[0], BOXES[0]).result()

@@ -37,7 +37,7 @@ def engine_rate(
     Args:
         model: the network.
         frames: uint8 [H, W, 3] BGR, one size; the first two warm the engine up.
-        tracks: tracks alive, all in one batch.
+        tracks: tracks alive, in one batch on a GPU, shared by the engine's lanes on a CPU.
         compiled: whether the engine compiles its step.
     """
     height, width = frames[0].shape[:2]

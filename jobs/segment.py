@@ -53,7 +53,7 @@ def segment(
     ] = "",
     max_tracks: Annotated[int | None, typer.Option(help="Tracks that one actor steps together [by device].")] = None,
     compile: Annotated[
-        bool, typer.Option("--compile", help="Compile the network's step: a minute more at the start.")
+        bool, typer.Option("--compile", help="Compile the network's step, a minute for each size of batch.")
     ] = False,
     clips_per_file: Annotated[int, typer.Option(help="Most clips that share one output file.")] = 32,
     commit_every: Annotated[float, typer.Option(help="Seconds after which finished clips are committed.")] = 300.0,

@@ -51,6 +51,7 @@ def train(
     unfreeze_more: options.UnfreezeMore = "",
     mask_weight: options.MaskWeight = 36.0,
     search_zoom: options.SearchZoom = 0.18,
+    distractors: options.Distractors = 0.25,
     precision: options.PrecisionName = "bf16",
     held_out: options.HeldOut = None,
     all_sequences: options.AllSequences = False,
@@ -72,9 +73,9 @@ def train(
         config = options.make_config(
             resnet=resnet, variant=variant, refine=refine, stage=stage, schedule=schedule, steps=steps,
             batch_size=batch_size, learning_rate=learning_rate, unfreeze_at=unfreeze_at, unfreeze_more=unfreeze_more,
-            mask_weight=mask_weight, search_zoom=search_zoom, precision=precision, held_out=held_out,
-            all_sequences=all_sequences, seed=seed, workers=loaders, checkpoint_steps=checkpoint_every,
-            log_steps=log_every, validate_steps=validate_every,
+            mask_weight=mask_weight, search_zoom=search_zoom, distractors=distractors, precision=precision,
+            held_out=held_out, all_sequences=all_sequences, seed=seed, workers=loaders,
+            checkpoint_steps=checkpoint_every, log_steps=log_every, validate_steps=validate_every,
         )  # fmt: skip
         task = Task(
             config=config.to_json(), data=tuple(map(_uri, data or ())), store=_uri(store) if store else None,

@@ -21,7 +21,7 @@ from model.training.config import HELD_OUT
 from model.training.convert import ConvertError
 from model.training.convert.command import app as convert_app
 from model.training.convert.command import progress_bar
-from model.training.evaluate import Result, evaluate, load_clips, table
+from model.training.evaluate import ClipSet, Result, evaluate, load_clips, table
 from model.training.loop import train
 from model.training.sources import all_pictures, find_sets
 from model.training.store import write_store
@@ -69,6 +69,7 @@ def train_command(
     unfreeze_more: options.UnfreezeMore = "",
     mask_weight: options.MaskWeight = 36.0,
     search_zoom: options.SearchZoom = 0.18,
+    distractors: options.Distractors = 0.25,
     precision: options.PrecisionName = "bf16",
     held_out: options.HeldOut = None,
     all_sequences: options.AllSequences = False,
@@ -86,9 +87,9 @@ def train_command(
     config = options.make_config(
         resnet=resnet, variant=variant, refine=refine, stage=stage, schedule=schedule, minutes=minutes, steps=steps,
         batch_size=batch_size, learning_rate=learning_rate, unfreeze_at=unfreeze_at, unfreeze_more=unfreeze_more,
-        mask_weight=mask_weight, search_zoom=search_zoom, precision=precision, held_out=held_out,
-        all_sequences=all_sequences, seed=seed, workers=workers, checkpoint_minutes=checkpoint_minutes,
-        log_steps=log_every, validate_steps=validate_every,
+        mask_weight=mask_weight, search_zoom=search_zoom, distractors=distractors, precision=precision,
+        held_out=held_out, all_sequences=all_sequences, seed=seed, workers=workers,
+        checkpoint_minutes=checkpoint_minutes, log_steps=log_every, validate_steps=validate_every,
     )  # fmt: skip
     with _told():
         validate = None
@@ -139,6 +140,7 @@ def tune_command(
     davis: Annotated[Path, typer.Option(help="folder with sequences.parquet and masks.parquet")],
     out: Annotated[Path, typer.Option(help="where the best tracker parameters go (JSON)")],
     sequence: Annotated[list[str] | None, typer.Option(help="train sequences; else those held out")] = None,
+    both_ways: Annotated[bool, typer.Option("--both-ways", help="track each sequence backwards too")] = False,
     trials: Annotated[int, typer.Option(help="parameter sets to try")] = 12,
     precision: Annotated[str, typer.Option(help="auto, fp32 or bf16")] = "auto",
     seed: int = 1,
@@ -147,11 +149,10 @@ def tune_command(
     """Search tracker parameters on sequences of the train split."""
     torch.set_num_threads(threads)
     model = load_weights(weights).model
-    clips = list(load_clips(davis, "train", sequence or HELD_OUT))
-    typer.echo("clips: " + ", ".join(clip.name for clip in clips))
+    clips = ClipSet(davis, "train", tuple(sequence or HELD_OUT), both_ways)
     best = None
     for trial in tune(model, clips, candidates(trials, seed), precision=resolve_precision(precision, "cpu")):
-        scores = " ".join(f"{value:.3f}" for value in trial.j)
+        scores = ", ".join(f"{name} {value:.3f}" for name, value in trial.j.items())
         typer.echo(f"J {trial.mean:.4f} ({scores}) {trial.params.to_json()}")
         if best is None or trial.mean > best.mean:
             best = trial

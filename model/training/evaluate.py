@@ -41,6 +41,27 @@ class Result:
     still_j: float
 
 
+@dataclass(frozen=True, slots=True)
+class ClipSet:
+    """Sequences of a split as clips, read anew each time they are gone through; in memory are one and the next.
+
+    Attributes:
+        both_ways: after each clip comes the same clip backwards, from the box of its last mask.
+    """
+
+    folder: Path
+    split: str
+    names: tuple[str, ...] = ()
+    both_ways: bool = False
+
+    def __iter__(self) -> Iterator[Clip]:
+        for clip in load_clips(self.folder, self.split, self.names):
+            yield clip
+            if self.both_ways and (box := mask_box(clip.truth[-1])) is not None:
+                x, y, w, h = map(float, box)
+                yield Clip(f"{clip.name} backwards", clip.frames[::-1], clip.truth[::-1], (x, y, w, h))
+
+
 def load_clips(folder: Path, split: str, names: Sequence[str] = ()) -> Iterator[Clip]:
     """The sequences of a split, all or those named; objects of a frame are taken together.
 

@@ -30,6 +30,7 @@ UnfreezeAt = Annotated[float, typer.Option(help="share of the run after which st
 UnfreezeMore = Annotated[str, typer.Option(help="the same for stages 3 and 2, with a comma between", metavar="A,B")]
 MaskWeight = Annotated[float, typer.Option(help="factor of the mask losses")]
 SearchZoom = Annotated[float, typer.Option(help="range of the object's scale in the search window")]
+Distractors = Annotated[float, typer.Option(help="share of search windows with another object pasted in")]
 PrecisionName = Annotated[str, typer.Option(help="bf16 (autocast) or fp32")]
 HeldOut = Annotated[list[str] | None, typer.Option(help="sequence to leave out; may be repeated [those of the card]")]
 AllSequences = Annotated[bool, typer.Option("--all-sequences", help="hold no sequence out")]
@@ -54,6 +55,7 @@ def make_config(
     unfreeze_more: str = "",
     mask_weight: float = 36.0,
     search_zoom: float = 0.18,
+    distractors: float = 0.25,
     precision: str = "bf16",
     held_out: Sequence[str] | None = None,
     all_sequences: bool = False,
@@ -73,7 +75,7 @@ def make_config(
         raise typer.BadParameter(f"--resnet {resnet}: expected 18 or 50")
     try:
         shares = tuple(float(share) for share in unfreeze_more.split(",") if share.strip())
-        pairs = PairRules(search_zoom=search_zoom)
+        pairs = PairRules(search_zoom=search_zoom, distractor_share=distractors)
         if stage == "refine":
             pairs = replace(pairs, search_shift=_REFINE_SHIFT)
         backbone: Backbone = "resnet50" if resnet == 50 else "resnet18"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -19,14 +19,14 @@ THRESHOLDS = (0.2, 0.3, 0.4, 0.5, 0.6)
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """Parameters and the mean J of each clip, in the clips' order."""
+    """Parameters and the mean J of each clip, by its name and in the clips' order."""
 
     params: TrackerParams
-    j: tuple[float, ...]
+    j: Mapping[str, float]
 
     @property
     def mean(self) -> float:
-        return float(np.mean(self.j))
+        return float(np.mean(list(self.j.values())))
 
 
 def candidates(count: int, seed: int = 1) -> list[TrackerParams]:
@@ -47,7 +47,7 @@ def candidates(count: int, seed: int = 1) -> list[TrackerParams]:
 
 def tune(
     model: SiamMask,
-    clips: Sequence[Clip],
+    clips: Iterable[Clip],
     params: Sequence[TrackerParams],
     *,
     thresholds: Sequence[float] = THRESHOLDS,
@@ -55,17 +55,20 @@ def tune(
 ) -> Iterator[Trial]:
     """Track every clip with each of `params` and judge the masks at every threshold.
 
-    The threshold changes no track of a three-branch network, so one pass serves all of them; the boxes of two branches
-    come from the masks, so there each threshold has a pass of its own.
+    The clips are gone through once for each of `params`. The threshold changes no track of a three-branch network, so
+    one pass serves all of them; the boxes of two branches come from the masks, so there each threshold has its own.
     """
     passes = [tuple(thresholds)] if model.anchors_per_cell else [(threshold,) for threshold in thresholds]
     for chosen in params:
         for together in passes:
+            scores: dict[float, dict[str, float]] = {threshold: {} for threshold in together}
             with Engine(model, replace(chosen, mask_threshold=together[0]), precision=precision) as engine:
-                outputs = [track(engine, clip) for clip in clips]
-            for threshold in together:
-                scores = tuple(_mean_j(clip, found, threshold) for clip, found in zip(clips, outputs, strict=True))
-                yield Trial(replace(chosen, mask_threshold=threshold), scores)
+                for clip in clips:
+                    outputs = track(engine, clip)
+                    for threshold, found in scores.items():
+                        found[clip.name] = _mean_j(clip, outputs, threshold)
+            for threshold, found in scores.items():
+                yield Trial(replace(chosen, mask_threshold=threshold), found)
 
 
 def _mean_j(clip: Clip, outputs: Sequence[TrackOutput], threshold: float) -> float:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
+import json
+import os
 import sys
 import tempfile
 from dataclasses import asdict, dataclass
@@ -27,6 +29,7 @@ class Search:
         weights: URI of the weights file.
         data: URI of a training set.
         split, sequences: what is tracked.
+        both_ways: whether each sequence is tracked backwards too.
         candidates: parameter sets to try, as JSON; every mask threshold is judged for each.
         precision: fp32 or bf16, the same for every trial.
         cache: folder of each node for copied sets.
@@ -37,6 +40,7 @@ class Search:
     data: str
     split: str
     sequences: tuple[str, ...]
+    both_ways: bool
     candidates: tuple[str, ...]
     precision: str
     cache: str
@@ -82,6 +86,8 @@ def tune(search: Search, output: str) -> int:
 
 def _run(search: Search) -> list[dict[str, Any]] | str:
     """A row a candidate and threshold in their order, or what went wrong."""
+    # Else Tune takes SIGINT for itself and returns with what trials there are.
+    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
     import ray
     from ray import tune as ray_tune
 
@@ -100,7 +106,7 @@ def _run(search: Search) -> list[dict[str, Any]] | str:
         if failed:
             return f"{len(failed)} of {len(numbers)} trials failed: {failed[0]}"
         done = [results[number] for number in range(len(results))]
-        by_number = {one.metrics["number"]: one.metrics["rows"] for one in done if one.metrics}
+        by_number = {one.metrics["number"]: json.loads(one.metrics["rows"]) for one in done if one.metrics}
     return [row for number in numbers for row in by_number[number]]
 
 
@@ -110,7 +116,7 @@ def trial(config: dict[str, Any], search: dict[str, Any]) -> None:
     from ray import tune as ray_tune
 
     from model.tracker import params_from_json
-    from model.training.evaluate import load_clips
+    from model.training.evaluate import ClipSet
     from model.training.tune import tune as try_params
     from model.weights import load_weights
 
@@ -123,14 +129,11 @@ def trial(config: dict[str, Any], search: dict[str, Any]) -> None:
         storage.download(wanted.weights, path)
         model = load_weights(path).model
     folder = local_set(wanted.data, cache, wanted.split, wanted.sequences)
-    clips = list(load_clips(folder, wanted.split, wanted.sequences))
+    clips = ClipSet(folder, wanted.split, wanted.sequences, wanted.both_ways)
     params = params_from_json(wanted.candidates[config["number"]])
     rows: list[dict[str, Any]] = [
-        {
-            "j": one.mean,
-            **{f"j_{clip.name}": value for clip, value in zip(clips, one.j, strict=True)},
-            "params": one.params.to_json(),
-        }
+        {"j": one.mean, **{f"j_{name}": value for name, value in one.j.items()}, "params": one.params.to_json()}
         for one in try_params(model, clips, [params], precision=wanted.precision)  # type: ignore[arg-type]
     ]
-    ray_tune.report({"number": config["number"], "j": max(row["j"] for row in rows), "rows": rows})
+    # As text, since Tune's loggers complain at length of values that they cannot draw.
+    ray_tune.report({"number": config["number"], "j": max(row["j"] for row in rows), "rows": json.dumps(rows)})

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import csv
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 import torch
 
 from model.network import SiamMask, SiamMaskConfig
-from model.training.evaluate import load_clips
+from model.training.evaluate import ClipSet
 from model.training.tune import THRESHOLDS, candidates
 from model.training.tune import tune as tune_alone
 from model.weights import load_weights, save_weights
@@ -17,11 +22,14 @@ from pipeline.options import UsageError
 from pipeline.training.tune import Search, tune
 from tests.model.training.pictures import small_set
 
+ROOT = Path(__file__).resolve().parents[2]
+
 
 def search(tmp_path: Path, weights: Path, data: Path) -> Search:
     return Search(
-        weights=str(weights), data=str(data), split="train", sequences=("blue", "red"), precision="fp32",
-        candidates=tuple(params.to_json() for params in candidates(3)), cache=str(tmp_path / "cache"), cpus=1,
+        weights=str(weights), data=str(data), split="train", sequences=("blue", "red"), both_ways=True,
+        candidates=tuple(params.to_json() for params in candidates(3)), precision="fp32",
+        cache=str(tmp_path / "cache"), cpus=1,
     )  # fmt: skip
 
 
@@ -37,7 +45,7 @@ def test_trials_side_by_side_give_the_result_of_one_process(tmp_path: Path) -> N
     assert tune(search(tmp_path, weights, data), str(tmp_path / "out")) == 0
     with (tmp_path / "out" / "trials.csv").open() as file:
         rows = list(csv.DictReader(file))
-    clips = list(load_clips(data, "train", ["blue", "red"]))
+    clips = ClipSet(data, "train", ("blue", "red"), both_ways=True)
     wanted = list(tune_alone(load_weights(weights).model, clips, candidates(3), precision="fp32"))
     assert len(rows) == len(wanted) == 3 * len(THRESHOLDS)
     for row, trial in zip(rows, wanted, strict=True):
@@ -45,6 +53,30 @@ def test_trials_side_by_side_give_the_result_of_one_process(tmp_path: Path) -> N
         assert float(row["j"]) == pytest.approx(trial.mean, abs=1e-4)
     best = max(wanted, key=lambda trial: trial.mean)
     assert (tmp_path / "out" / "tracker.json").read_text() == best.params.to_json() + "\n"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_search_ends_with_status_130_and_writes_nothing(tmp_path: Path, number: signal.Signals) -> None:
+    weights, data = tmp_path / "w.safetensors", small_set(tmp_path / "set", frames=4)
+    save_weights(weights, SiamMask(SiamMaskConfig("resnet18", "three", False)), metadata={})
+    command = [sys.executable, "jobs/tune.py", "--weights", str(weights), "--data", str(data)]
+    command += ["--output", str(tmp_path / "out"), "--cache", str(tmp_path / "cache"), "--sequence", "red"]
+    command += ["--trials", "200", "--cpus-per-trial", "1"]
+    environment = {**os.environ, "RAY_ADDRESS": "local"}
+    job = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    assert job.stderr is not None
+    try:
+        deadline = time.monotonic() + 120
+        while not list(tmp_path.glob("cache/trial-*")) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        job.send_signal(number)
+        _, errors = job.communicate(timeout=60)
+    finally:
+        job.kill()
+    assert job.returncode == 130, errors.decode()
+    assert f"{number.name}: ended, nothing written" in errors.decode()
+    assert not list((tmp_path / "out").glob("*.*"))
 
 
 def test_missing_weights_are_named(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import weakref
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from model.tracker import PRESETS, TrackerParams, params_from_json
 from model.training.bundle import run_settings, write_bundle
 from model.training.card import render_card
 from model.training.config import TrainingConfig
-from model.training.evaluate import Clip, judge, load_clips, pasted, table, track
+from model.training.evaluate import Clip, ClipSet, judge, load_clips, pasted, table, track
 from model.training.tune import candidates, tune
 from model.training.validate import held_out_sequences
 from model.weights import load_weights, save_weights
@@ -92,6 +93,41 @@ def test_tuning_tries_the_presets_first_and_judges_every_threshold() -> None:
     assert trials[1].mean == pytest.approx(alone.j.mean)
 
 
+def test_a_search_keeps_no_more_clips_in_memory_than_one_and_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ("red", "blue", "dark", "bright")
+    small_set(tmp_path, names, frames=4)
+    alive: list[weakref.ref[np.ndarray]] = []
+    most = 0
+
+    def tracked(engine: Engine, clip: Clip) -> list[TrackOutput]:
+        nonlocal most
+        alive.append(weakref.ref(clip.frames))
+        most = max(most, sum(frames() is not None for frames in alive))
+        return [perfect(clip, index) for index in range(len(clip.frames))]
+
+    monkeypatch.setattr("model.training.tune.track", tracked)
+    model = SiamMask(SiamMaskConfig("resnet18", "three", False))
+    trials = list(tune(model, ClipSet(tmp_path, "train", names), candidates(3), precision="fp32"))
+    assert {tuple(trial.j) for trial in trials} == {tuple(sorted(names))}
+    assert len(alive) == 3 * len(names)
+    assert most <= 2
+
+
+def test_a_set_both_ways_has_each_clip_backwards_too(tmp_path: Path) -> None:
+    small_set(tmp_path, frames=4)
+    forwards, backwards = ClipSet(tmp_path, "train", ("red",), both_ways=True)
+    assert (forwards.name, backwards.name) == ("red", "red backwards")
+    np.testing.assert_array_equal(backwards.frames[0], forwards.frames[-1])
+    np.testing.assert_array_equal(backwards.truth, forwards.truth[::-1])
+    x, y, w, h = map(int, backwards.box)
+    inside = forwards.truth[-1][y : y + h, x : x + w]
+    assert inside.sum() == forwards.truth[-1].sum()
+    assert inside.any(axis=0).all()
+    assert inside.any(axis=1).all()
+
+
 def test_a_bundle_carries_tracker_licence_and_figures(tmp_path: Path) -> None:
     model = SiamMask(SiamMaskConfig("resnet18", "three", True))
     save_weights(tmp_path / "run.safetensors", model, metadata={"steps": 7})
@@ -125,8 +161,10 @@ def test_the_card_has_the_table_the_licence_and_the_commands(tmp_path: Path) -> 
 
 def test_the_card_tells_of_the_run_that_a_run_started_from(tmp_path: Path) -> None:
     first = TrainingConfig(minutes=12, batch_size=8)
-    pairs = replace(first.pairs, search_zoom=0.3)
-    second = replace(first, steps=2600, batch_size=12, pairs=pairs, schedule="published")
+    pairs = replace(first.pairs, search_zoom=0.3, distractor_share=0.5)
+    second = replace(
+        first, steps=2600, batch_size=12, pairs=pairs, schedule="published", unfreeze_at=0.2, unfreeze_more=(0.4,)
+    )
     model = SiamMask(first.network)
     metadata = {"steps": 100, "training": json.loads(first.to_json())}
     save_weights(tmp_path / "first.safetensors", model, metadata=metadata)
@@ -145,7 +183,11 @@ def test_the_card_tells_of_the_run_that_a_run_started_from(tmp_path: Path) -> No
     assert "decay over 2600 steps (31200 pairs)" in text
     assert "--minutes 12 --batch-size 8" in text
     assert "--out RUN2 \\\n    --start RUN1/weights.safetensors \\\n    --steps 2600 --batch-size 12" in text
-    assert "--search-zoom 0.3" in text
+    assert "--search-zoom 0.3 --distractors 0.5" in text
+    assert "--unfreeze-at 0.2" in text
+    assert "--unfreeze-more 0.4" in text
+    assert "stage 4 from 15% of the run on.\n" in text
+    assert "stage 4 from 20% of the run on and stage 3 from 40% of the run on." in text
     assert "--schedule published" in text
     assert "bundle --run RUN2" in text
 

@@ -16,6 +16,8 @@ from typing import Any
 
 import av
 import numpy as np
+from av.container import InputContainer
+from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 
@@ -134,13 +136,29 @@ def _open(path: Path) -> tuple[Any, Any]:
     except (av.FFmpegError, OSError) as error:
         reason = getattr(error, "strerror", None) or error
         raise VideoError(f"{path} is not a video that FFmpeg can open: {reason}") from None
-    streams = [s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
-    chosen = [s for s in streams if s.disposition & av.stream.Disposition.default] or streams
-    if not chosen or chosen[0].codec_context is None:
+    try:
+        stream: Any = choose_stream(container)
+    except LookupError:
+        stream = None
+    if stream is None or stream.codec_context is None:
         container.close()
         raise VideoError(f"{path} has no video stream that can be decoded")
-    chosen[0].codec_context.thread_type = "AUTO"
-    return container, chosen[0]
+    stream.codec_context.thread_type = "AUTO"
+    return container, stream
+
+
+def choose_stream(container: InputContainer) -> VideoStream:
+    """The video stream of a file that is meant: the first that is marked default, else FFmpeg's best; no cover picture.
+
+    Raises:
+        LookupError: there is none.
+    """
+    streams = [s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
+    if not streams:
+        raise LookupError("no video stream")
+    marked = [s for s in streams if s.disposition & av.stream.Disposition.default]
+    best = container.streams.best("video")
+    return marked[0] if marked else best if best in streams else streams[0]
 
 
 def _decode(container: Any, stream: Any, path: Path) -> Iterator[Any]:

@@ -14,7 +14,7 @@ import typer
 from model.prepare import resolve_precision
 from model.tracker import load_params, params_from_json
 from model.training import options
-from model.training.bundle import NAME, run_settings, write_bundle
+from model.training.bundle import DATA, LICENCE, NAME, run_settings, write_bundle
 from model.training.card import render_card
 from model.training.checkpoint import WEIGHTS
 from model.training.config import HELD_OUT
@@ -54,8 +54,9 @@ def prepare(
 def train_command(
     store: Annotated[Path, typer.Option(help="folder that `prepare` wrote")],
     out: Annotated[Path, typer.Option(help="folder for checkpoint, weights and record; resumed when it holds a run")],
-    backbone: Annotated[Path | None, typer.Option(help="ImageNet weights of ResNet-18 (.npz)")] = None,
+    backbone: Annotated[Path | None, typer.Option(help="ImageNet weights of ResNet-18: torchvision's .pth")] = None,
     start: Annotated[Path | None, typer.Option(help="a weights file to start from instead")] = None,
+    from_scratch: options.FromScratch = False,
     minutes: Annotated[float, typer.Option(help="wall time to train for")] = 90.0,
     steps: Annotated[int, typer.Option(help="steps to train for, instead of a time")] = 0,
     batch_size: options.BatchSize = 16,
@@ -84,6 +85,7 @@ def train_command(
 ) -> None:
     """Train a SiamMask in this process; the same command again resumes."""
     torch.set_num_threads(threads)
+    options.check_origin(stage=stage, resnet=resnet, backbone=backbone, start=start, from_scratch=from_scratch)
     config = options.make_config(
         resnet=resnet, variant=variant, refine=refine, stage=stage, schedule=schedule, minutes=minutes, steps=steps,
         batch_size=batch_size, learning_rate=learning_rate, unfreeze_at=unfreeze_at, unfreeze_more=unfreeze_more,
@@ -121,16 +123,17 @@ def evaluate_command(
     precision: Annotated[str, typer.Option(help="auto, fp32 or bf16")] = "auto",
     threads: int = 2,
 ) -> None:
-    """Track DAVIS sequences from their init boxes and print J and F."""
+    """Track the objects of a set's sequences from their init boxes and print J and F."""
     torch.set_num_threads(threads)
-    loaded = load_weights(weights)
-    own = loaded.metadata.get("tracker")
-    params = params_from_json(json.dumps(own)) if own and not preset else load_params(preset or "davis")
     results = []
-    clips = load_clips(davis, split, sequence or ())
-    for result in evaluate(loaded.model, params, clips, precision=resolve_precision(precision, "cpu")):
-        results.append(result)
-        typer.echo(f"{result.name}: J {result.j.mean:.3f} F {result.f.mean:.3f} still {result.still_j:.3f}", err=True)
+    with _told():
+        loaded = load_weights(weights)
+        own = loaded.metadata.get("tracker")
+        params = params_from_json(json.dumps(own)) if own and not preset else load_params(preset or "davis")
+        clips = load_clips(davis, split, sequence or ())
+        for one in evaluate(loaded.model, params, clips, precision=resolve_precision(precision, "cpu")):
+            results.append(one)
+            typer.echo(f"{one.name}: J {one.j.mean:.3f} F {one.f.mean:.3f} still {one.still_j:.3f}", err=True)
     typer.echo(table(results))
 
 
@@ -148,15 +151,16 @@ def tune_command(
 ) -> None:
     """Search tracker parameters on sequences of the train split."""
     torch.set_num_threads(threads)
-    model = load_weights(weights).model
-    clips = ClipSet(davis, "train", tuple(sequence or HELD_OUT), both_ways)
     best = None
-    for trial in tune(model, clips, candidates(trials, seed), precision=resolve_precision(precision, "cpu")):
-        scores = ", ".join(f"{name} {value:.3f}" for name, value in trial.j.items())
-        typer.echo(f"J {trial.mean:.4f} ({scores}) {trial.params.to_json()}")
-        if best is None or trial.mean > best.mean:
-            best = trial
-            out.write_text(trial.params.to_json() + "\n")
+    with _told():
+        model = load_weights(weights).model
+        clips = ClipSet(davis, "train", tuple(sequence or HELD_OUT), both_ways)
+        for trial in tune(model, clips, candidates(trials, seed), precision=resolve_precision(precision, "cpu")):
+            scores = ", ".join(f"{name} {value:.3f}" for name, value in trial.j.items())
+            typer.echo(f"J {trial.mean:.4f} ({scores}) {trial.params.to_json()}")
+            if best is None or trial.mean > best.mean:
+                best = trial
+                out.write_text(trial.params.to_json() + "\n")
 
 
 @app.command("bundle")
@@ -170,22 +174,31 @@ def bundle_command(
         Path | None, typer.Option(help="the bundled file that the run started from, for the record of how it was made")
     ] = None,
     name: Annotated[str, typer.Option(help="name that the file records")] = NAME,
+    licence: Annotated[str | None, typer.Option(help="terms of the weights; needed for another --name")] = None,
+    data_note: Annotated[str | None, typer.Option(help="what they were trained on; needed for another --name")] = None,
     threads: int = 2,
 ) -> None:
     """Write a shipped weights file from a run, with its scores on the validation sequences; prints their table."""
     torch.set_num_threads(threads)
-    params = load_params(str(tracker) if tracker else "davis")
+    if name != NAME and not (licence and data_note):
+        raise typer.BadParameter(f"--name {name}: say with --licence and --data-note what its terms and its data are")
+    if card is not None and davis is None:
+        raise typer.BadParameter("--card needs --davis, whose figures it shows")
     figures: dict[str, float] = {}
     results: list[Result] = []
-    if davis is not None:
-        model = load_weights(run / WEIGHTS).model
-        results = list(evaluate(model, params, load_clips(davis, "val"), precision=resolve_precision("auto", "cpu")))
-        figures["davis2016_val_j_mean"] = round(sum(result.j.mean for result in results) / len(results), 4)
-        figures["davis2016_val_f_mean"] = round(sum(result.f.mean for result in results) / len(results), 4)
-        typer.echo(table(results))
-    write_bundle(
-        run / WEIGHTS, target, tracker=params, training=run_settings(run), figures=figures, name=name, start=start
-    )  # fmt: skip
+    with _told():
+        params = load_params(str(tracker) if tracker else "davis")
+        if davis is not None:
+            model = load_weights(run / WEIGHTS).model
+            precision = resolve_precision("auto", "cpu")
+            results = list(evaluate(model, params, load_clips(davis, "val"), precision=precision))
+            figures["davis2016_val_j_mean"] = round(sum(result.j.mean for result in results) / len(results), 4)
+            figures["davis2016_val_f_mean"] = round(sum(result.f.mean for result in results) / len(results), 4)
+            typer.echo(table(results))
+        write_bundle(
+            run / WEIGHTS, target, tracker=params, training=run_settings(run), figures=figures, name=name,
+            licence=licence or LICENCE, data=data_note or DATA, start=start,
+        )  # fmt: skip
     if card is not None:
         card.write_text(render_card(load_weights(target).metadata, results, target.stat().st_size))
 

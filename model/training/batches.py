@@ -125,17 +125,24 @@ class BatchDataset(Dataset[Batch]):
     def __len__(self) -> int:
         return self._length
 
+    def check(self) -> None:
+        """Open the store once, for the errors that it raises: FileNotFoundError, or ValueError of `PairSampler`."""
+        self._open()
+
+    def _open(self) -> PairSampler:
+        config = self._config
+        return PairSampler(
+            Store(self._store),
+            config.pairs,
+            frozenset(config.held_out),
+            search_size=config.search_size,
+            masked_only=config.stage == "refine",
+        )
+
     def __getitem__(self, index: int) -> Batch:
         if self._sampler is None:
             cv2.setNumThreads(1)
-            config = self._config
-            self._sampler = PairSampler(
-                Store(self._store),
-                config.pairs,
-                frozenset(config.held_out),
-                search_size=config.search_size,
-                masked_only=config.stage == "refine",
-            )
+            self._sampler = self._open()
         rngs = [np.random.default_rng((self._config.seed, index, position)) for position in self._positions]
         return self._labeller.batch([self._sampler.draw(rng) for rng in rngs], rngs)
 

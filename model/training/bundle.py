@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from model.tracker import TrackerParams
-from model.training.checkpoint import SETTINGS
+from model.training.checkpoint import SETTINGS, WEIGHTS
 from model.training.config import TrainingConfig
 from model.weights import load_weights, save_weights
 
@@ -32,6 +32,8 @@ def write_bundle(
     training: Mapping[str, Any],
     figures: Mapping[str, float],
     name: str = NAME,
+    licence: str = LICENCE,
+    data: str = DATA,
     start: Path | None = None,
 ) -> None:
     """Write the model of `source` to `target` with its record.
@@ -40,17 +42,21 @@ def write_bundle(
         tracker: the parameters it is to be used with.
         training: settings of its run.
         figures: what it scores, by name.
+        licence, data: terms of the weights, and what they were trained on; by default those of the bundled model.
         start: the weights file that its run started from; the runs that this one records come before it.
     """
     loaded = load_weights(source)
     before: list[dict[str, Any]] = []
     if start is not None:
         earlier = load_weights(start).metadata
-        before = [*earlier.get("before", ()), {key: earlier[key] for key in ("training", "steps") if key in earlier}]
+        last: dict[str, Any] = {key: earlier[key] for key in ("training", "steps") if key in earlier}
+        if start.name == WEIGHTS and (start.parent / SETTINGS).exists():
+            last["training"] = run_settings(start.parent)  # says too what that run started from
+        before = [*earlier.get("before", ()), last]
     metadata = {
         "name": name,
-        "licence": LICENCE,
-        "data": DATA,
+        "licence": licence,
+        "data": data,
         "tracker": asdict(tracker),
         "steps": loaded.metadata.get("steps", 0),
         "training": dict(training),

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from model.training.bundle import NAME
+from model.training.config import HELD_OUT
 from model.training.evaluate import Result, table
 
 _CARD = """# Model card: {name}
@@ -42,8 +43,7 @@ frame scores; perfect boxes, filled, would score a J of 0.45. Tracker parameters
 ## Training
 
 - Data: {data}.
-- Held out of training: {held_out}. Tracker parameters were chosen on these, played
-  forwards and backwards; the validation sequences were used for the table above and for no choice.
+- Held out of training: {held_out}.{tuned}
 - Pairs: {video:.0%} two frames of a video up to {gap} frames apart; {paste:.0%} objects cut out and pasted over other
   pictures; the rest one still seen twice. Template shift ±{template_shift:g} px and scale ±{template_zoom:.0%}; search
   shift ±{search_shift:g} px; turn up to {angle:g}° and stretch up to {stretch:.0%} for
@@ -51,9 +51,9 @@ frame scores; perfect boxes, filled, would score a J of 0.45. Tracker parameters
   Negative pairs: each search window also answers the template of another pair of its batch.
 - Labels and losses of the paper; weights: mask {mask_weight:g} (63x63 and refined masks, summed), box {box_weight:g},
   score {score_weight:g}.
-- Backbone from ImageNet; what of it does not train stays as it is, batch norm too.
+- {origin}; what of the backbone does not train stays as it is, batch norm too.
 {runs}
-- Averaged weights; on two cores of an AMD EPYC (AVX512-BF16) that other work shared.
+- Averaged weights{machine}.
 
 What each command does is in [training.md](training.md).
 
@@ -67,6 +67,7 @@ python -m model.training bundle --run {run} --davis ../shared/data/davis --track
 ```
 """
 
+
 def render_card(metadata: Mapping[str, Any], results: Sequence[Result], size: int) -> str:
     """The card as Markdown.
 
@@ -77,13 +78,14 @@ def render_card(metadata: Mapping[str, Any], results: Sequence[Result], size: in
     """
     training = metadata["training"]
     network, pairs, weights = training["network"], training["pairs"], training["weights"]
+    bundled = metadata["name"] == NAME
     runs = [*metadata.get("before", ()), {"training": training, "steps": metadata["steps"]}]
     return _CARD.format(
         name=metadata["name"],
         branches="three branches (score, box, mask)" if network["variant"] == "three" else "two branches (score, mask)",
         refinement="refinement" if network["refine"] else "no refinement",
         backbone=_BACKBONES[network["backbone"]],
-        default=_DEFAULT if metadata["name"] == NAME else "",
+        default=_DEFAULT if bundled else "",
         megabytes=size / 1e6,
         licence=metadata["licence"],
         count=len(results),
@@ -92,6 +94,9 @@ def render_card(metadata: Mapping[str, Any], results: Sequence[Result], size: in
         above=_compared(results),
         data=metadata["data"],
         held_out=", ".join(training["held_out"]) or "none",
+        tuned=_TUNED if bundled else "",
+        machine=_MACHINE if bundled else "",
+        origin=_ORIGINS[_origin(runs[0])[0]],
         video=pairs["video_share"],
         paste=pairs["paste_share"],
         gap=pairs["frame_gap"],
@@ -135,11 +140,7 @@ def _command(number: int, run: Mapping[str, Any], count: int) -> str:
     """The command of a run."""
     training = run["training"]
     network = training["network"]
-    origin = (
-        f"--start {_folder(number - 1, count)}/weights.safetensors"
-        if number
-        else "--backbone ../shared/data/weights/resnet18_imagenet_bnfolded.npz"
-    )
+    origin = f"--start {_folder(number - 1, count)}/weights.safetensors" if number else " ".join(_origin(run)).strip()
     length = f"--steps {training['steps']}" if training["steps"] else f"--minutes {training['minutes']:g}"
     more_shares = ",".join(f"{share:g}" for share in training.get("unfreeze_more", ()))
     more = [
@@ -150,6 +151,8 @@ def _command(number: int, run: Mapping[str, Any], count: int) -> str:
         *([f"--schedule {training['schedule']}"] if training.get("schedule", "cosine") != "cosine" else []),
         *([f"--unfreeze-more {more_shares}"] if more_shares else []),
         *([] if training["held_out"] else ["--all-sequences"]),
+        *([f"--held-out {name}" for name in training["held_out"] if set(training["held_out"]) != set(HELD_OUT)]),
+        *([f"--seed {training['seed']}"] if training.get("seed", 1) != 1 else []),
         *(["--precision fp32"] if _precision(training) == "fp32" else []),
     ]
     lines = [
@@ -164,6 +167,15 @@ def _command(number: int, run: Mapping[str, Any], count: int) -> str:
     return " \\\n    ".join(lines)
 
 
+def _origin(run: Mapping[str, Any]) -> tuple[str, str]:
+    """Option and file that a run started from, by its record; a first run of before it was recorded had ImageNet's."""
+    training = run["training"]
+    if start := training.get("start"):
+        return "--start", start
+    backbone = training.get("backbone", _BACKBONE)
+    return ("--backbone", f"../shared/data/weights/{backbone}") if backbone else ("--from-scratch", "")
+
+
 def _folder(number: int, count: int) -> str:
     return "RUN" if count == 1 else f"RUN{number + 1}"
 
@@ -174,6 +186,11 @@ def _precision(training: Mapping[str, Any]) -> str:
 
 _PRECISIONS = {"bf16": "bfloat16", "fp32": "float32"}
 _BACKBONES = {"resnet18": "ResNet-18", "resnet50": "ResNet-50"}
+_BACKBONE = "resnet18_imagenet_bnfolded.npz"
+_ORIGINS = {"--backbone": "Backbone from ImageNet", "--start": "From earlier weights", "--from-scratch": "From nothing"}
+_TUNED = """ Tracker parameters were chosen on these, played
+  forwards and backwards; the validation sequences were used for the table above and for no choice."""
+_MACHINE = "; on two cores of an AMD EPYC (AVX512-BF16) that other work shared"
 _DEFAULT = " It is the default\nof every job; `--weights` takes others."
 
 

@@ -21,7 +21,9 @@ Schedule = Literal["cosine", "published"]
 TrainingPrecision = Literal["bf16", "fp32"]
 REFINE_SEARCH_SIZE = 143
 # What cannot change between a checkpoint and the run that takes it up.
-_FIXED = ("network", "stage", "schedule", "batch_size", "seed")
+_FIXED = (
+    "network", "stage", "schedule", "batch_size", "seed", "held_out", "pairs", "weights", "unfreeze_at", "unfreeze_more"
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from model.prepare import Precision
 from model.tracker import TrackerParams
 from model.training.sources import sequence_frames, sequence_rows
 from model.training.store import mask_box
-from model.training.tables import Annotations
+from model.training.tables import Annotations, Frames
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,38 +63,57 @@ class ClipSet:
 
 
 def load_clips(folder: Path, split: str, names: Sequence[str] = ()) -> Iterator[Clip]:
-    """The sequences of a split, all or those named; objects of a frame are taken together.
+    """The sequences of a split, all or those named, a clip an object; where there are several, each is named too.
 
-    A clip has the frames that have masks. Where the sequence's row has no init box, it is that of the first of them.
+    A clip has the frames of its sequence that have masks, from the object's first on. Its init box is that of the first
+    mask, or that of the sequence's row where it has one and there is one object.
 
     Raises:
-        ValueError: the split does not have a sequence of that name, or it has fewer than three frames with masks.
+        ValueError: the split does not have a sequence of that name, or any, or a sequence cannot be judged.
     """
     rows = sequence_rows(folder, split)
     unknown = set(names) - {row["sequence"] for row in rows}
     if unknown:
         raise ValueError(f"no {split} sequence {', '.join(sorted(unknown))} in {folder}")
+    if not rows:
+        raise ValueError(f"no {split} sequence in {folder}")
     rows = [row for row in rows if not names or row["sequence"] in names]
     annotations = Annotations(folder, split, [row["sequence"] for row in rows])
     for row in rows:
-        truths: dict[int, np.ndarray] = {}
-        for index, objects in annotations.of(row["sequence"]).items():
-            masks = [mask for mask in (one.mask() for one in objects.values()) if mask is not None]
-            if masks:
-                truths[index] = np.any(masks, axis=0)
-        if len(truths) < 3:
-            raise ValueError(f"{folder}: sequence {row['sequence']} has {len(truths)} frames with masks, not 3")
-        frames = np.stack([pixels for _, pixels in sequence_frames(folder, row, truths)])
-        truth = np.stack([truths[index] for index in sorted(truths)])
-        yield Clip(row["sequence"], frames, truth, _init_box(row, truth[0], folder))
+        labels = annotations.of(row["sequence"])
+        indices, starts = judged_objects(labels, f"{folder}: sequence {row['sequence']}")
+        frames = np.stack([pixels for _, pixels in sequence_frames(folder, row, indices)])
+        alone = len(starts) == 1
+        for name, start in starts.items():
+            masks = [labels[index].get(name) for index in indices[start:]]
+            empty = np.zeros(frames.shape[1:3], bool)
+            truth = np.stack([empty if one is None or one.rle is None else one.mask() != 0 for one in masks])
+            label = row["sequence"] if alone else f"{row['sequence']} {name}"
+            yield Clip(label, frames[start:] if start else frames, truth, _init_box(row if alone else {}, truth[0]))
 
 
-def _init_box(row: dict[str, Any], first: np.ndarray, folder: Path) -> tuple[float, float, float, float]:
+def judged_objects(labels: Frames, where: str) -> tuple[list[int], dict[str, int]]:
+    """The frames of a sequence that have masks, and its objects, each with the place of its first mask among them.
+
+    An object with a first mask in the last two of them, or with none but empty ones, is left out.
+
+    Raises:
+        ValueError: no object is left; starts with `where`.
+    """
+    frames = sorted(index for index, objects in labels.items() if any(one.rle is not None for one in objects.values()))
+    starts: dict[str, int] = {}
+    for place, index in enumerate(frames[:-2]):
+        for name, one in labels[index].items():
+            if name not in starts and (mask := one.mask()) is not None and mask.any():
+                starts[name] = place
+    if not starts:
+        raise ValueError(f"{where} has {len(frames)} frames with masks; three are needed, from an object's first on")
+    return frames, dict(sorted(starts.items()))
+
+
+def _init_box(row: Mapping[str, Any], first: np.ndarray) -> tuple[float, float, float, float]:
     given = [float(row[side]) for side in "xywh" if row.get(side) is not None]
-    box = given if len(given) == 4 else mask_box(first)
-    if box is None:
-        raise ValueError(f"{folder}: sequence {row['sequence']} has no init box and its first mask is empty")
-    x, y, w, h = map(float, box)
+    x, y, w, h = given if len(given) == 4 else map(float, mask_box(first) or ())
     return x, y, w, h
 
 

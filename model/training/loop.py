@@ -65,7 +65,8 @@ def train(
 
     Raises:
         FileNotFoundError: there is no store.
-        ValueError: `start` holds another network, `out` holds another run, or the settings do not fit the workers.
+        ValueError: the store has no object to draw pairs from, `start` holds another network, `out` holds another run,
+            or the settings do not fit the workers.
         FloatingPointError: the loss is not finite; names the step.
     """
     workers = Workers.of_group()
@@ -73,6 +74,7 @@ def train(
         raise ValueError("several workers train for a number of steps, not for a time: set steps")
     length = config.steps or 1_000_000
     dataset = BatchDataset(store, config, length=length, part=workers.rank, parts=workers.count)
+    dataset.check()
     out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(config.seed)
     model = SiamMask(config.network)

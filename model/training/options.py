@@ -34,10 +34,24 @@ Distractors = Annotated[float, typer.Option(help="share of search windows with a
 PrecisionName = Annotated[str, typer.Option(help="bf16 (autocast) or fp32")]
 HeldOut = Annotated[list[str] | None, typer.Option(help="sequence to leave out; may be repeated [those of the card]")]
 AllSequences = Annotated[bool, typer.Option("--all-sequences", help="hold no sequence out")]
+FromScratch = Annotated[
+    bool, typer.Option("--from-scratch", help="start from random weights; of the backbone, what is frozen stays random")
+]
 Seed = Annotated[int, typer.Option(help="of all draws")]
 Loaders = Annotated[int, typer.Option(help="processes that make batches, a worker")]
 LogEvery = Annotated[int, typer.Option(help="steps between rows of losses", min=1)]
 ValidateEvery = Annotated[int, typer.Option(help="steps between trackings of the held-out sequences; 0 is never")]
+
+
+def check_origin(*, stage: str, resnet: int, backbone: object, start: object, from_scratch: bool) -> None:
+    """Raise typer.BadParameter where a run would start from random weights that nobody asked for."""
+    if stage == "refine" and not start:
+        raise typer.BadParameter("--stage refine trains a refinement for the weights of --start: give them")
+    if resnet == 50 and backbone:
+        raise typer.BadParameter("--backbone is of ResNet-18; a ResNet-50 starts from a checkpoint, --start")
+    if not (backbone or start or from_scratch):
+        first = "--start" if resnet == 50 else "--backbone or --start"
+        raise typer.BadParameter(f"nothing to start from: give {first}, or --from-scratch for random weights")
 
 
 def make_config(
@@ -73,6 +87,8 @@ def make_config(
     """
     if resnet not in (18, 50):
         raise typer.BadParameter(f"--resnet {resnet}: expected 18 or 50")
+    if validate_steps and all_sequences:
+        raise typer.BadParameter("--validate-every tracks the held-out sequences, --all-sequences holds none out")
     try:
         shares = tuple(float(share) for share in unfreeze_more.split(",") if share.strip())
         pairs = PairRules(search_zoom=search_zoom, distractor_share=distractors)

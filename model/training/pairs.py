@@ -20,7 +20,11 @@ _MARGIN = 64
 
 @dataclass(frozen=True, slots=True)
 class PairRules:
-    """Shares of the kinds of pairs and strength of their augmentation (pixels of the crop, factors, degrees)."""
+    """Shares of the kinds of pairs and strength of their augmentation (pixels of the crop, factors, degrees).
+
+    The rest of the pairs show one still twice; without stills, two frames of a video. `frame_gap` counts frames in
+    which the object is annotated.
+    """
 
     video_share: float = 0.45
     paste_share: float = 0.2
@@ -99,12 +103,13 @@ class PairSampler:
 
     def draw(self, rng: np.random.Generator) -> Pair:
         """One pair of a random kind."""
+        pasted_from = max(self.rules.video_share, 1 - self.rules.paste_share)
         for _ in range(50):
             kind = rng.random()
-            if self.videos and (kind < self.rules.video_share or not self.stills):
-                pair = self._video_pair(rng)
-            elif kind > 1 - self.rules.paste_share and (self._cut_videos or self._cut_stills):
+            if kind > pasted_from and (self._cut_videos or self._cut_stills):
                 pair = self._pasted_pair(rng)
+            elif self.videos and (kind < self.rules.video_share or not self.stills):
+                pair = self._video_pair(rng)
             else:
                 pair = self._still_pair(rng)
             if pair is not None:

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from model.training.store import Picture
 from model.training.tables import Annotation, Annotations, decode_rle, read_sequences
+from model.video import choose_stream
 
 _TURNS = (None, cv2.ROTATE_90_COUNTERCLOCKWISE, cv2.ROTATE_180, cv2.ROTATE_90_CLOCKWISE)
 _STILL_TABLES = ("masks.parquet", "instances.parquet")
@@ -72,17 +73,17 @@ def _sets_below(top: Path) -> Iterator[TrainingSet]:
 
 
 def read_frames(path: Path) -> Iterator[np.ndarray]:
-    """Frames uint8 [H, W, 3] BGR of a video file, upright, in order.
+    """Frames uint8 [H, W, 3] BGR of a video file, upright, in order, of the stream that is tracked too.
 
     Raises ValueError naming the file when it cannot be decoded.
     """
     try:
         with av.open(str(path)) as container:
-            for frame in container.decode(video=0):
+            for frame in container.decode(choose_stream(container)):
                 pixels = frame.to_ndarray(format="bgr24")
                 turn = _TURNS[round(frame.rotation / 90) % 4]
                 yield pixels if turn is None else cv2.rotate(pixels, turn)
-    except (av.FFmpegError, IndexError) as error:
+    except (av.FFmpegError, LookupError) as error:
         raise ValueError(f"{path}: not a readable video ({error})") from error
 
 
@@ -200,7 +201,13 @@ def all_pictures(
     """The pictures of `split` of the sets with sequences, and all of the tables of stills.
 
     A sequence's group is its name; of two sets with the same name in them, the later has `set/name`.
+
+    Raises:
+        ValueError: there are sets with sequences, and none has one of this split.
     """
+    folders = [one.folder for one in sets if one.table is None]
+    if folders and not any(sequence_rows(folder, split) for folder in folders):
+        raise ValueError(f"no {split} sequence in {', '.join(map(str, folders))}")
     taken: dict[str, str] = {}
     for one in sets:
 

@@ -87,6 +87,9 @@ def write_store(
     Args:
         limits: which objects are kept.
         longest_side: larger pictures are reduced to this many pixels; 0 keeps them as they are.
+
+    Raises:
+        ValueError: no object is kept.
     """
     limits = limits or Limits()
     folder.mkdir(parents=True, exist_ok=True)
@@ -95,12 +98,13 @@ def write_store(
     means: list[np.ndarray] = []
     instances: list[tuple[int, int, int, int, int, int]] = []
     names: list[tuple[str, str, int, bool]] = []
-    picture_end = mask_end = 0
+    picture_end = mask_end = seen = 0
     with (folder / PICTURES).open("wb") as picture_file, (folder / MASKS).open("wb") as mask_file:
         for picture in pictures:
             picture = reduced(picture, longest_side) if longest_side else picture
             height, width = picture.pixels.shape[:2]
             kept = 0
+            seen += len(picture.objects)
             boxes = picture.boxes or (None,) * len(picture.masks)
             for mask, given, object_id in zip(picture.masks, boxes, picture.objects, strict=True):
                 box = _box_inside(given, height, width) if mask is None else mask_box(mask)
@@ -122,6 +126,8 @@ def write_store(
                 rows.append((height, width, picture_end))
                 means.append(picture.pixels.reshape(-1, 3).mean(axis=0))
                 picture_end += height * width * 3
+    if not instances:
+        raise ValueError(f"{folder}: none of {seen} objects is fit for training (empty, tiny, huge, thin or holey)")
     np.savez(
         folder / INDEX,
         pictures=np.array(rows, dtype=np.int64).reshape(-1, 3),

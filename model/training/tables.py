@@ -95,10 +95,19 @@ def read_table(
     """The rows of a table that meet `conditions` (allowed values by column; columns that it lacks do not count).
 
     Raises:
-        ValueError: a required column is missing; names file and column.
+        FileNotFoundError: there is no table.
+        ValueError: a file of it cannot be read, or a required column is missing; names file and column.
     """
     path = table_path(folder, name)
-    found = ds.dataset(path, format="parquet", exclude_invalid_files=path.is_dir())
+    files = sorted(path.rglob("*.parquet")) if path.is_dir() else [path]
+    if not files:
+        raise FileNotFoundError(f"{path}: holds no Parquet file")
+    for file in files:
+        try:
+            pq.read_schema(file)
+        except (pa.ArrowException, OSError) as error:
+            raise ValueError(f"{file}: not a readable Parquet file ({error})") from error
+    found = ds.dataset([str(file) for file in files], format="parquet")
     if missing := [column for column in required if column not in found.schema.names]:
         raise ValueError(f"{path}: has no column {missing[0]!r}; it has {', '.join(found.schema.names)}")
     chosen: Any = None
@@ -121,10 +130,11 @@ def read_sequences(folder: Path, split: str | None = None, names: Collection[str
     rows = read_table(folder, "sequences", ("sequence",), conditions).to_pylist()
     rows.sort(key=lambda row: row["sequence"])
     path = table_path(folder, "sequences")
-    for row, following in zip(rows, [*rows[1:], None], strict=True):
+    for row in rows:
         if not row.get("video") and not row.get("images"):
             raise ValueError(f"{path}: sequence {row['sequence']} has no video and no images")
-        if following and following["sequence"] == row["sequence"]:
+    for row, following in pairwise(rows):
+        if following["sequence"] == row["sequence"]:
             raise ValueError(f"{path}: sequence {row['sequence']} has more than one row")
     return rows
 

@@ -10,22 +10,25 @@ import numpy as np
 from model.network import SiamMask
 from model.prepare import Precision, resolve_precision
 from model.tracker import PRESETS, TrackerParams
-from model.training.evaluate import Result, evaluate, load_clips
+from model.training.evaluate import Result, evaluate, judged_objects, load_clips
 from model.training.loop import Validate
 from model.training.sources import sequence_rows
+from model.training.tables import Annotations
 from model.training.workers import Workers
 
 
 def held_out_sequences(folders: Sequence[Path], names: Collection[str], split: str = "train") -> list[tuple[Path, str]]:
     """Folder and name of the sequences of these names in folders with tables.
 
-    Raises ValueError where one is in none of them.
+    Raises ValueError where one is in none of them, or has too few masks to be judged by.
     """
     found = [(folder, row["sequence"]) for folder in folders for row in sequence_rows(folder, split)]
     chosen = [(folder, name) for folder, name in found if name in names]
     if missing := set(names) - {name for _, name in chosen}:
         where = ", ".join(map(str, folders)) or "any set"
         raise ValueError(f"no {split} sequence {', '.join(sorted(missing))} to hold out in {where}")
+    for folder, name in chosen:
+        judged_objects(Annotations(folder, split, [name]).of(name), f"{folder}: held-out sequence {name}")
     return chosen
 
 

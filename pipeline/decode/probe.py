@@ -19,9 +19,9 @@ import numpy as np
 from av.container import InputContainer
 from av.packet import Packet
 from av.video.frame import VideoFrame
-from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
+from model.video import choose_stream
 from pipeline.decode.errors import VideoError
 from pipeline.decode.events import DecodeLimits, VideoInfo
 
@@ -79,17 +79,18 @@ def reason(error: BaseException) -> str:
 
 
 def open_video(path: str, *, max_pixels: int, threads: int = 1) -> tuple[InputContainer, int]:
-    """Open a local file and choose its video stream: the first that is marked default, else FFmpeg's best.
+    """Open a local file and choose its video stream (`model.video.choose_stream`).
 
     Only the file protocol and formats that hold their own data are allowed. Raises `av.FFmpegError`, and
     `LookupError` where there is no video stream.
     """
     # FFmpeg decodes a frame of some formats as it opens them: the largest frame has to be known by then.
     container = _open(path, max_pixels=str(max_pixels))
-    chosen = _choose(container)
-    if chosen is None:
+    try:
+        chosen = choose_stream(container)
+    except LookupError:
         container.close()
-        raise LookupError("no video stream")
+        raise
     context: Any = chosen.codec_context
     if context is not None:
         context.thread_count = threads
@@ -114,15 +115,6 @@ def demux(container: InputContainer, stream: Any) -> Iterator[Packet]:
             return
         except IndexError:
             continue
-
-
-def _choose(container: InputContainer) -> VideoStream | None:
-    streams = [s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
-    marked = [s for s in streams if s.disposition & av.stream.Disposition.default]
-    if marked:
-        return marked[0]
-    best = container.streams.best("video")
-    return best if best in streams else next(iter(streams), None)
 
 
 def probe(path: str, *, location: str | None = None, limits: DecodeLimits | None = None) -> Probe:

@@ -159,6 +159,47 @@ def test_imagenet_start_takes_bgr_bytes(shared: Path) -> None:
         load_imagenet_resnet18(SiamMask(SiamMaskConfig("resnet50")), path)
 
 
+def test_imagenet_start_folds_the_batch_norm_of_a_checkpoint(tmp_path: Path) -> None:
+    """Each convolution answers as the checkpoint's convolution and batch norm after it."""
+    import numpy as np
+
+    model = SiamMask(SiamMaskConfig("resnet18"))
+    torch.manual_seed(3)
+    entries, layers = {"fc.weight": torch.zeros(4, 4)}, {}
+    for name, value in model.backbone.state_dict().items():
+        if name.endswith(".weight"):
+            layer = name.removesuffix(".weight")
+            norm = layer.replace("conv", "bn").replace("downsample.0", "downsample.1")
+            batch_norm = torch.nn.BatchNorm2d(len(value)).eval()
+            for tensor in batch_norm.state_dict().values():
+                if tensor.is_floating_point():
+                    tensor.copy_(torch.rand(len(value)) + 0.5)
+            entries[name] = torch.randn_like(value)
+            entries |= {f"{norm}.{key}": tensor for key, tensor in batch_norm.state_dict().items()}
+            layers[layer] = batch_norm
+    torch.save(entries, tmp_path / "resnet18-5c106cde.pth")
+    load_imagenet_resnet18(model, tmp_path / "resnet18-5c106cde.pth")
+    assert len(layers) == 15
+    for layer, batch_norm in layers.items():
+        if layer == "conv1":
+            continue
+        module = model.backbone.get_submodule(layer)
+        ones = torch.ones(1, module.weight.shape[1], 5, 5)
+        with torch.no_grad():
+            want = batch_norm(torch.nn.functional.conv2d(ones, entries[f"{layer}.weight"]))
+            got = torch.nn.functional.conv2d(ones, module.weight, module.bias)
+        torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-3)
+    folded = {name: value.numpy() for name, value in model.backbone.state_dict().items()}
+    np.savez(tmp_path / "short.npz", **{"conv1.weight": folded["conv1.weight"]})
+    (tmp_path / "x.npz").write_bytes(b"not a zip")
+    for name, message in (("short", "lacks entry conv1.bias"), ("none", "no readable .npz"), ("x", "no readable .npz")):
+        with pytest.raises(WeightsError, match=message):
+            load_imagenet_resnet18(model, tmp_path / f"{name}.npz")
+    torch.save({"conv1.weight": entries["conv1.weight"]}, tmp_path / "bare.pth")
+    with pytest.raises(WeightsError, match=r"bare.pth: lacks entry bn1.weight; expected torchvision's ResNet-18"):
+        load_imagenet_resnet18(model, tmp_path / "bare.pth")
+
+
 def test_inspect_and_convert_on_the_command_line(small: SiamMask, tmp_path: Path) -> None:
     path, target = tmp_path / "a.safetensors", tmp_path / "b.safetensors"
     save_weights(path, small, metadata={"name": "small", "licence": "for tests"}, dtype=torch.float32)

@@ -39,6 +39,8 @@ def convert_coco(instances: Path, images: Path, out: Path, *, split: str = "trai
     with TableWriter(out) as tables:
         for number, picture in enumerate(pictures):
             path = require(images / picture["file_name"], "picture")
+            if not picture.get("width") or not picture.get("height"):
+                raise ConvertError(f"{instances}: picture {picture['file_name']} has no width and height")
             width, height = int(picture["width"]), int(picture["height"])
             name = str(Path(picture["file_name"]).with_suffix(""))
             for one in found[picture["id"]]:
@@ -74,5 +76,5 @@ def _outline(one: dict[str, Any], height: int, width: int, instances: Path) -> d
         counts = rle["counts"].decode("ascii")
         size = [int(side) for side in rle["size"]]
         return {"mask": {"size": size, "counts": counts}, "area": int(coco_mask.area(rle))}
-    except (AttributeError, KeyError, TypeError, ValueError, IndexError) as error:
+    except Exception as error:  # pycocotools raises bare ones
         raise ConvertError(f"{instances}: annotation {one['id']} has an unusable segmentation ({error!r})") from error

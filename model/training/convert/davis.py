@@ -40,6 +40,7 @@ def convert_davis(
             pictures = image_files(root / "JPEGImages" / "480p" / name)
             width, height = image_size(pictures[0])
             first: dict[str, float | None] = {}
+            known: set[str] = set()
             for index, picture in enumerate(pictures):
                 path = root / "Annotations" / "480p" / name / f"{picture.stem}.png"
                 if index and not path.exists():
@@ -48,7 +49,7 @@ def convert_davis(
                 if labels.shape != (height, width):
                     raise ConvertError(f"{path}: is {labels.shape[1]}x{labels.shape[0]}, its video {width}x{height}")
                 first = first or box_of_all(labels)
-                rows = label_rows(labels, merge=year == 2016)
+                rows = label_rows(labels, known, merge=year == 2016)
                 tables.masks({"sequence": name, "split": split, "frame_index": index, **row} for row in rows)
             tables.sequence(
                 sequence=name, split=split, images=[relative(picture, out) for picture in pictures],

@@ -72,13 +72,20 @@ def read_labels(path: Path) -> np.ndarray:
     return np.where(labels == _VOID, 0, labels).astype(np.uint8) if indexed else labels
 
 
-def label_rows(labels: np.ndarray, *, merge: bool = False) -> Iterator[dict[str, Any]]:
-    """`object_id`, `mask` and `area` of every label of a picture but 0; `merge` makes one object, "1", of all."""
-    values = [1] if merge else [int(value) for value in np.unique(labels) if value]
-    for value in values:
-        mask = labels != 0 if merge else labels == value
-        if mask.any():
-            yield {"object_id": str(value), "mask": encode_rle(mask), "area": int(np.count_nonzero(mask))}
+def label_rows(labels: np.ndarray, known: set[str], *, merge: bool = False) -> Iterator[dict[str, Any]]:
+    """`object_id`, `mask` and `area` of every label of a picture but 0.
+
+    Args:
+        labels: uint8 [H, W].
+        known: objects of the sequence so far, to which those of this picture are added. One that the picture does not
+            show has a row with an empty mask: it is out of sight, and a tracker that sees it errs.
+        merge: make one object, "1", of all labels.
+    """
+    labels = (labels != 0).astype(np.uint8) if merge else labels
+    known |= {str(value) for value in np.unique(labels) if value}
+    for name in sorted(known, key=int):
+        mask = labels == int(name)
+        yield {"object_id": name, "mask": encode_rle(mask), "area": int(np.count_nonzero(mask))}
 
 
 def box_of_all(labels: np.ndarray) -> dict[str, float | None]:

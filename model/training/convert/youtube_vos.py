@@ -42,6 +42,7 @@ def convert_youtube_vos(root: Path, out: Path, *, split: str = "train", progress
             places = {picture.stem: index for index, picture in enumerate(pictures)}
             width, height = image_size(pictures[0])
             first: dict[str, float | None] = {}
+            known: set[str] = set()
             for path in image_files(require(root / "Annotations" / name, "folder of labels")):
                 if path.stem not in places:
                     raise ConvertError(f"{path}: has no picture of the same name in {root / 'JPEGImages' / name}")
@@ -57,7 +58,7 @@ def convert_youtube_vos(root: Path, out: Path, *, split: str = "train", progress
                         "category": categories.get(row["object_id"]),
                         **row,
                     }
-                    for row in label_rows(labels)
+                    for row in label_rows(labels, known)
                 )
             tables.sequence(
                 sequence=name, split=split, images=[relative(picture, out) for picture in pictures],

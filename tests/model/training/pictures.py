@@ -67,7 +67,7 @@ def write_sequence(tables: TableWriter, folder: Path, name: str, pictures: list[
     for picture in pictures:
         cv2.imwrite(str(folder / name / f"{picture.frame:05d}.png"), picture.pixels)
         assert picture.masks[0] is not None
-        rows = label_rows(picture.masks[0])
+        rows = label_rows(picture.masks[0], set())
         tables.masks({"sequence": name, "split": split, "frame_index": picture.frame, **row} for row in rows)
     assert pictures[0].masks[0] is not None
     height, width = pictures[0].pixels.shape[:2]

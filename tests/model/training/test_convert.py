@@ -22,6 +22,7 @@ from model.training.convert import (
     convert_youtube_vos,
 )
 from model.training.sources import find_sets, sequence_masks, sequence_pictures, sequence_rows
+from model.training.store import Limits, write_store
 from pipeline.tables import CLIPS, MASKS, clips_table
 
 
@@ -79,6 +80,20 @@ def test_davis(tmp_path: Path, year: int, objects: set[str]) -> None:
     assert pictures[0].pixels.shape == (60, 80, 3)
 
 
+@pytest.mark.parametrize(("year", "hidden"), [(2016, {"1": [False, False, True]}), (2017, {"1": [False, False, True],
+    "2": [False, True, True]})])  # fmt: skip
+def test_an_object_out_of_sight_has_an_empty_mask(tmp_path: Path, year: int, hidden: dict[str, list[bool]]) -> None:
+    root = davis(tmp_path / "DAVIS", year)
+    folder = root / "Annotations" / "480p" / "bear"
+    write_labels(folder / "00001.png", np.where(labels() == 2, 0, labels()))
+    write_labels(folder / "00002.png", np.zeros_like(labels()))
+    convert_davis(root, tmp_path / "tables", year=year, progress=quiet)
+    masks = sequence_masks(tmp_path / "tables", "train")["bear"]
+    assert {name: [not masks[index][name].any() for index in range(3)] for name in masks[0]} == hidden
+    pictures = list(sequence_pictures(tmp_path / "tables"))
+    assert write_store(pictures, tmp_path / "store", Limits(shortest_side=1, mean_side=1))[0] == 2
+
+
 def test_tables_beside_the_files_may_move_with_them(tmp_path: Path) -> None:
     root = davis(tmp_path / "DAVIS", 2017)
     convert_davis(root, root, year=2017, progress=quiet)
@@ -129,6 +144,24 @@ def test_coco(tmp_path: Path) -> None:
     assert np.array_equal(picture.masks[1] > 0, labels() == 2)
     assert picture.masks[2] is None
     assert picture.boxes[2] == (1, 2, 30, 40)
+
+
+@pytest.mark.parametrize(
+    ("picture", "outline", "message"),
+    [
+        ({}, [[]], "annotation 5 has an unusable segmentation"),
+        ({}, [[1.0, 2.0]], "annotation 5 has an unusable segmentation"),
+        ({}, {"size": [60, 80], "counts": "é"}, "annotation 5 has an unusable segmentation"),
+        ({"width": None}, [[1.0, 2.0, 9.0, 2.0, 9.0, 9.0]], "picture 7.jpg has no width and height"),
+    ],
+)
+def test_unusable_coco_is_named(tmp_path: Path, picture: dict, outline: object, message: str) -> None:
+    write_picture(tmp_path / "7.jpg")
+    about = {"id": 7, "file_name": "7.jpg", "width": 80, "height": 60, **picture}
+    content = {"images": [about], "annotations": [{"id": 5, "image_id": 7, "segmentation": outline}]}
+    (tmp_path / "instances.json").write_text(json.dumps(content))
+    with pytest.raises(ConvertError, match=message):
+        convert_coco(tmp_path / "instances.json", tmp_path, tmp_path / "out", progress=quiet)
 
 
 def test_imagenet_vid_has_boxes_alone(tmp_path: Path) -> None:

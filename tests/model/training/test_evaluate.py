@@ -2,44 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import weakref
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
 
 from model.engine import Engine, TrackOutput
 from model.network import SiamMask, SiamMaskConfig
-from model.tracker import PRESETS, TrackerParams, params_from_json
-from model.training.bundle import run_settings, write_bundle
-from model.training.card import render_card
-from model.training.config import TrainingConfig
+from model.tracker import PRESETS
 from model.training.evaluate import Clip, ClipSet, judge, load_clips, pasted, table, track
+from model.training.tables import encode_rle
 from model.training.tune import candidates, tune
 from model.training.validate import held_out_sequences
-from model.weights import load_weights, save_weights
+from tests.model.training.clips import moving_square, perfect
 from tests.model.training.pictures import small_set
-
-
-def moving_square(frames: int = 5) -> Clip:
-    truth = np.zeros((frames, 120, 160), bool)
-    for index in range(frames):
-        truth[index, 40:80, 30 + 10 * index : 70 + 10 * index] = True
-    pictures = np.where(truth[..., None], np.uint8(220), np.uint8(30)).repeat(3, axis=-1)
-    return Clip("square", pictures, truth, (30.0, 40.0, 40.0, 40.0))
-
-
-def perfect(clip: Clip, index: int) -> TrackOutput:
-    """An output whose mask is the truth, given as a square of the frame about it."""
-    columns = np.flatnonzero(clip.truth[index].any(axis=0))
-    probability = np.zeros((127, 127), np.float32)
-    probability[40:80, 40:80] = 0.9
-    window = (float(columns[0] - 40), 0.0, 127.0, 127.0)
-    return TrackOutput(1.0, np.array([columns[0], 40.0, 40, 40]), probability, window, 0.5)
 
 
 def test_outputs_that_match_the_truth_score_one() -> None:
@@ -128,79 +108,6 @@ def test_a_set_both_ways_has_each_clip_backwards_too(tmp_path: Path) -> None:
     assert inside.any(axis=1).all()
 
 
-def test_a_bundle_carries_tracker_licence_and_figures(tmp_path: Path) -> None:
-    model = SiamMask(SiamMaskConfig("resnet18", "three", True))
-    save_weights(tmp_path / "run.safetensors", model, metadata={"steps": 7})
-    params = TrackerParams(penalty_k=0.1, window_influence=0.3, lr=0.5, mask_threshold=0.45)
-    target = tmp_path / "bundle.safetensors"
-    write_bundle(tmp_path / "run.safetensors", target, tracker=params, training={"seed": 1}, figures={"j": 0.5})
-    loaded = load_weights(target)
-    assert loaded.metadata["name"] == "siammask-r18"
-    assert "CC BY-NC 4.0" in loaded.metadata["licence"]
-    assert loaded.metadata["steps"] == 7
-    assert params_from_json(json.dumps(loaded.metadata["tracker"])) == params
-    assert target.stat().st_size < 25_000_000
-
-
-def test_the_card_has_the_table_the_licence_and_the_commands(tmp_path: Path) -> None:
-    config = TrainingConfig(minutes=12, batch_size=8)
-    config.write(tmp_path / "config.json")
-    save_weights(tmp_path / "run.safetensors", SiamMask(config.network), metadata={"steps": 100})
-    target = tmp_path / "bundle.safetensors"
-    settings = run_settings(tmp_path)
-    write_bundle(tmp_path / "run.safetensors", target, tracker=PRESETS["davis"], training=settings, figures={})
-    clip = moving_square()
-    results = [judge(clip, [perfect(clip, index) for index in range(5)])]
-    text = render_card(load_weights(target).metadata, results, target.stat().st_size)
-    assert table(results) in text
-    assert "CC BY-NC 4.0" in text
-    assert "--minutes 12 --batch-size 8" in text
-    assert "100 steps (800 pairs)" in text
-    assert "better on every sequence" in text
-
-
-def test_the_card_tells_of_the_run_that_a_run_started_from(tmp_path: Path) -> None:
-    first = TrainingConfig(minutes=12, batch_size=8)
-    pairs = replace(first.pairs, search_zoom=0.3, distractor_share=0.5)
-    second = replace(
-        first, steps=2600, batch_size=12, pairs=pairs, schedule="published", unfreeze_at=0.2, unfreeze_more=(0.4,)
-    )
-    model = SiamMask(first.network)
-    metadata = {"steps": 100, "training": json.loads(first.to_json())}
-    save_weights(tmp_path / "first.safetensors", model, metadata=metadata)
-    save_weights(tmp_path / "weights.safetensors", model, metadata={"steps": 2600})
-    second.write(tmp_path / "config.json")
-    target = tmp_path / "bundle.safetensors"
-    write_bundle(
-        tmp_path / "weights.safetensors", target, tracker=PRESETS["davis"], training=run_settings(tmp_path), figures={},
-        start=tmp_path / "first.safetensors",
-    )  # fmt: skip
-    clip = moving_square()
-    results = [judge(clip, [perfect(clip, index) for index in range(5)])]
-    text = render_card(load_weights(target).metadata, results, target.stat().st_size)
-    assert "Run 1: AdamW, batches of 8 pairs" in text
-    assert "Run 2: SGD with the published rates, batches of 12 pairs" in text
-    assert "decay over 2600 steps (31200 pairs)" in text
-    assert "--minutes 12 --batch-size 8" in text
-    assert "--out RUN2 \\\n    --start RUN1/weights.safetensors \\\n    --steps 2600 --batch-size 12" in text
-    assert "--search-zoom 0.3 --distractors 0.5" in text
-    assert "--unfreeze-at 0.2" in text
-    assert "--unfreeze-more 0.4" in text
-    assert "stage 4 from 15% of the run on.\n" in text
-    assert "stage 4 from 20% of the run on and stage 3 from 40% of the run on." in text
-    assert "--schedule published" in text
-    assert "bundle --run RUN2" in text
-
-
-def test_a_run_recorded_before_a_setting_was_there_has_its_default(tmp_path: Path) -> None:
-    values = json.loads(TrainingConfig().to_json())
-    del values["schedule"], values["unfreeze_more"]
-    (tmp_path / "config.json").write_text(json.dumps({**values, "start": "a.safetensors"}))
-    settings = run_settings(tmp_path)
-    assert settings["schedule"] == "cosine"
-    assert settings["start"] == "a.safetensors"
-
-
 def test_a_clip_without_an_init_box_starts_from_its_first_mask(tmp_path: Path) -> None:
     small_set(tmp_path, names=("red",))
     table = pq.read_table(tmp_path / "sequences.parquet")
@@ -208,8 +115,40 @@ def test_a_clip_without_an_init_box_starts_from_its_first_mask(tmp_path: Path) -
     [clip] = list(load_clips(tmp_path, "train", ["red"]))
     assert clip.frames.shape == (5, 120, 160, 3)
     assert clip.box == (28.0, 44.0, 45.0, 33.0)
-    with pytest.raises(ValueError, match="sequence still has 1 frames with masks, not 3"):
+    with pytest.raises(ValueError, match="sequence still has 1 frames with masks; three are needed"):
         list(load_clips(tmp_path, "train", ["still"]))
+
+
+def test_each_object_of_a_sequence_is_a_clip_of_its_own(tmp_path: Path) -> None:
+    small_set(tmp_path, names=("red",), frames=6)
+    rows = pq.read_table(tmp_path / "masks.parquet").to_pylist()
+    disk = [row for row in rows if row["sequence"] == "red"]
+    square = np.zeros((120, 160), np.uint8)
+    square[10:30, 100:130] = 1
+    for row in disk:  # a second object from frame 1 on, out of sight in frame 4, and a third in the last frame alone
+        mask = square if row["frame_index"] != 4 else np.zeros_like(square)
+        if row["frame_index"]:
+            rows.append({**row, "object_id": "2", "mask": encode_rle(mask)})
+        if row["frame_index"] == 5:
+            rows.append({**row, "object_id": "3", "mask": encode_rle(square)})
+    path = tmp_path / "masks.parquet"
+    pq.write_table(pa.Table.from_pylist(rows, schema=pq.read_schema(path)), path)
+    one, two = load_clips(tmp_path, "train", ["red"])
+    assert (one.name, len(one.frames), one.box) == ("red 1", 6, (28.0, 44.0, 45.0, 33.0))
+    assert (two.name, len(two.frames), two.box) == ("red 2", 5, (100.0, 10.0, 30.0, 20.0))
+    assert [int(mask.sum()) for mask in two.truth] == [600, 600, 600, 0, 600]
+    np.testing.assert_array_equal(two.frames[0], one.frames[1])
+
+
+def test_a_set_without_the_split_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no val sequence in "):
+        list(load_clips(small_set(tmp_path), "val"))
+
+
+def test_a_held_out_sequence_that_cannot_judge_is_named_before_training(tmp_path: Path) -> None:
+    small_set(tmp_path, names=("red",))
+    with pytest.raises(ValueError, match="held-out sequence still has 1 frames with masks; three are needed"):
+        held_out_sequences([tmp_path], ["still"])
 
 
 def test_held_out_sequences_are_found_in_any_of_the_sets(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -90,6 +91,28 @@ def test_the_mask_covers_the_object_and_nothing_else(folder: Path) -> None:
     shown = (red[..., 2] > 150) | (red[..., 0] > 150)
     inside = pair.mask > 0
     assert shown[inside].mean() > 0.9
+
+
+@pytest.mark.parametrize("kinds", ["videos", "stills", "both"])
+def test_kinds_of_pairs_have_their_shares(folder: Path, monkeypatch: pytest.MonkeyPatch, kinds: str) -> None:
+    held_out = {"videos": {"a.jpg", "b.jpg", "c.jpg"}, "stills": {"red", "blue"}, "both": set()}[kinds]
+    sampler = PairSampler(Store(folder), PairRules(video_share=0.45, paste_share=0.2), frozenset(held_out))
+    counts = dict.fromkeys(("_video_pair", "_still_pair", "_pasted_pair"), 0)
+
+    def counted(name: str) -> Callable[[np.random.Generator], str]:
+        def draw(rng: np.random.Generator) -> str:
+            counts[name] += 1
+            return name
+
+        return draw
+
+    for name in counts:
+        monkeypatch.setattr(sampler, name, counted(name))
+    rng = np.random.default_rng(0)
+    for _ in range(2000):
+        sampler.draw(rng)
+    shares = {"videos": (0.8, 0, 0.2), "stills": (0, 0.8, 0.2), "both": (0.45, 0.35, 0.2)}[kinds]
+    assert [count / 2000 for count in counts.values()] == pytest.approx(shares, abs=0.03)
 
 
 def test_held_out_groups_are_not_drawn(folder: Path) -> None:

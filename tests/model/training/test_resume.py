@@ -85,6 +85,10 @@ def test_another_run_in_the_same_folder_is_refused(store: Path, tmp_path: Path) 
         train(replace(CONFIG, steps=1, seed=2), store, tmp_path)
     with pytest.raises(ValueError, match="holds a run with batch_size 2, this one has 4"):
         train(replace(CONFIG, steps=1, batch_size=4), store, tmp_path)
+    with pytest.raises(ValueError, match=r"holds a run with unfreeze_more \[\], this one has \[0.5\]"):
+        train(replace(CONFIG, steps=1, unfreeze_more=(0.5,)), store, tmp_path)
+    with pytest.raises(ValueError, match=r"holds a run with held_out \[.*\], this one has \['red'\]"):
+        train(replace(CONFIG, steps=1, held_out=("red",)), store, tmp_path)
 
 
 def test_rows_after_the_checkpoint_and_a_line_cut_short_are_removed(tmp_path: Path) -> None:
@@ -118,7 +122,7 @@ def test_validation_by_tracking_keeps_the_best_weights(store: Path, tmp_path: Pa
 def test_kill_9_and_the_same_command_again(store: Path, tmp_path: Path) -> None:
     def command(out: Path) -> list[str]:
         options = f"--steps 8 --batch-size 2 --workers 0 --variant two --no-refine --all-sequences --unfreeze-at 0.5 \
-            --log-every 1 --checkpoint-minutes 0.0001 --store {store} --out {out}"
+            --from-scratch --log-every 1 --checkpoint-minutes 0.0001 --store {store} --out {out}"
         return [sys.executable, "-m", "model.training", "train", *options.split()]
 
     environment = {**os.environ, "OMP_NUM_THREADS": "2"}

@@ -9,12 +9,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from av.stream import Disposition
 
 from model.training.batches import BatchDataset
 from model.training.config import TrainingConfig
 from model.training.pairs import PairRules, PairSampler
 from model.training.sources import all_pictures, find_sets, sequence_frames, sequence_pictures
-from model.training.store import Store, write_store
+from model.training.store import Limits, Store, write_store
 from model.training.tables import TableWriter, encode_rle
 from tests.model.training.pictures import moving_disk, small_set, write_sequence
 
@@ -71,9 +72,59 @@ def test_tables_may_be_folders_of_parts(tmp_path: Path) -> None:
     assert len(list(sequence_pictures(tmp_path))) == 11
 
 
+def test_a_damaged_part_is_named_and_other_files_are_passed_over(tmp_path: Path) -> None:
+    small_set(tmp_path)
+    (tmp_path / "masks").mkdir()
+    (tmp_path / "masks.parquet").rename(tmp_path / "masks" / "part-1.parquet")
+    (tmp_path / "masks" / "README").write_text("two parts")
+    assert len(list(sequence_pictures(tmp_path))) == 11
+    (tmp_path / "masks" / "part-2.parquet").write_bytes((tmp_path / "masks" / "part-1.parquet").read_bytes()[:-9])
+    with pytest.raises(ValueError, match=r"masks/part-2\.parquet: not a readable Parquet file"):
+        list(sequence_pictures(tmp_path))
+    for part in (tmp_path / "masks").glob("*.parquet"):
+        part.unlink()
+    with pytest.raises(FileNotFoundError, match="masks: holds no Parquet file"):
+        list(sequence_pictures(tmp_path))
+
+
+def test_a_split_that_no_set_has_is_named(tmp_path: Path) -> None:
+    sets = find_sets([small_set(tmp_path / "one"), small_set(tmp_path / "two")])
+    with pytest.raises(ValueError, match="no trian sequence in .*one, .*two"):
+        list(all_pictures(sets, split="trian"))
+    for name in ("sequences", "masks"):
+        table = pq.read_table(tmp_path / "two" / f"{name}.parquet")
+        column = pa.array(["val"] * len(table), pa.string())
+        place = table.schema.get_field_index("split")
+        pq.write_table(table.set_column(place, "split", column), tmp_path / "two" / f"{name}.parquet")
+    assert {one.group for one in all_pictures(sets, split="val")} == {"red", "blue", "still"}
+
+
+def test_a_store_without_an_object_is_refused(tmp_path: Path) -> None:
+    small_set(tmp_path / "set")
+    pictures = list(sequence_pictures(tmp_path / "set"))
+    with pytest.raises(ValueError, match="store: none of 11 objects is fit for training"):
+        write_store(pictures, tmp_path / "store", Limits(shortest_side=1000))
+    with pytest.raises(FileNotFoundError, match="no training store"):
+        Store(tmp_path / "store")
+
+
 def test_a_stride_thins_videos_and_leaves_stills(tmp_path: Path) -> None:
     frames = [(one.group, one.frame) for one in sequence_pictures(small_set(tmp_path), stride=3)]
     assert frames == [("blue", 0), ("blue", 3), ("red", 0), ("red", 3), ("still", 0)]
+
+
+def test_of_several_video_streams_the_one_that_is_tracked_is_read(tmp_path: Path) -> None:
+    with av.open(str(tmp_path / "v.mkv"), "w") as container:
+        streams = [container.add_stream("mpeg4", rate=10) for _ in range(2)]
+        for stream, (width, height) in zip(streams, ((64, 48), (128, 96)), strict=True):
+            stream.width, stream.height = width, height
+            stream.disposition = Disposition.default if width == 128 else Disposition(0)
+        for stream in streams:
+            pixels = np.full((stream.height, stream.width, 3), 90, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+            container.mux(stream.encode())
+    [(_, pixels)] = sequence_frames(tmp_path, {"sequence": "v", "video": "v.mkv"}, [0])
+    assert pixels.shape == (96, 128, 3)
 
 
 def test_a_video_file_is_read_upright_up_to_the_last_frame_wanted(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import logging
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -19,6 +19,9 @@ if __name__ == "__main__":  # as a script, the checkout it lies in comes before 
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from pipeline.options import UsageError
+
+if TYPE_CHECKING:
+    from model.metrics import Rule, Window
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None, no_args_is_help=True)
 
@@ -47,6 +50,7 @@ def vos(
     """J and F, mean, recall and decay, of every object of the truth, from the masks of a run."""
 
     def judge() -> str:
+        from pipeline import storage
         from pipeline.evaluate.categories import seen_objects
         from pipeline.evaluate.truth import open_truth
         from pipeline.evaluate.vos import VOS_RULES, judge_vos
@@ -58,7 +62,9 @@ def vos(
             raise UsageError(f"--rules {rules!r}: expected one of {', '.join(VOS_RULES)}")
         true = open_truth(truth, split=split, names=_listed(names))
         seen = seen_objects(categories, true) if categories else None
-        scores = list(judge_vos(open_run(output), true, rules, seen))
+        run = open_run(output)
+        storage.check_writable(report)
+        scores = list(judge_vos(run, true, rules, seen))
         about = {"output": output, "truth": truth, **({"split": split} if split else {}), "rules": rules}
         return write_vos(report, scores, about, warn_missing(scores))
 
@@ -85,18 +91,21 @@ def vot(
     """Accuracy, robustness and EAO of the tracker, run here under the supervised protocol."""
 
     def judge() -> str:
-        from pipeline.evaluate.engine import open_engine
+        from pipeline import storage
+        from pipeline.evaluate.engine import check_rotated_box, open_engine
         from pipeline.evaluate.sequences import find_sequences
         from pipeline.evaluate.vot import judge_vot
         from pipeline.evaluate.write import write_vot
 
-        window = _window(challenge)
+        windows = _windows(challenge)
+        check_rotated_box(rotated_box)
         found = find_sequences(sequences, _listed(names))
+        storage.check_writable(report)
         with open_engine(weights, preset=preset, device=device, precision=precision, tracks=at_once) as engine:
             result = judge_vot(
                 found,
                 engine,
-                window=window,
+                windows=windows,
                 rotated_box=rotated_box,
                 at_once=at_once,
                 done=lambda each: print(f"{each.name}: {len(each)} frames, {len(each.losses)} lost", file=sys.stderr),
@@ -105,7 +114,7 @@ def vot(
             "weights": weights or "the bundled model",
             "preset": preset or "the weights' own",
             "rotated box": rotated_box,
-            "EAO window": f"{window[0]} to {window[1]} frames",
+            "EAO window": f"{challenge}, low to high in frames",
         }
         return write_vot(report, result, about)
 
@@ -128,15 +137,16 @@ def _listed(names: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in names.split(",") if name.strip())
 
 
-def _window(challenge: str) -> tuple[int, int]:
+def _windows(challenge: str) -> dict[Rule, Window]:
     from model.metrics import EAO_WINDOWS
+    from model.metrics.vot import RULES
 
     if challenge in EAO_WINDOWS:
         return EAO_WINDOWS[challenge]
     low, _, high = challenge.partition(":")
     if not (low.isdigit() and high.isdigit() and 1 <= int(low) <= int(high)):
         raise UsageError(f"--challenge {challenge!r}: expected {', '.join(EAO_WINDOWS)} or LOW:HIGH in frames")
-    return int(low), int(high)
+    return dict.fromkeys(RULES, (int(low), int(high)))
 
 
 if __name__ == "__main__":

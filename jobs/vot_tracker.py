@@ -39,10 +39,11 @@ def serve(
     except ImportError:
         raise SystemExit("error: TraX is not installed: pip install 'siammask-batch[vot]'") from None
     from model.polygon_tracker import EngineTracker
-    from pipeline.evaluate.engine import open_engine
+    from pipeline.evaluate.engine import check_rotated_box, open_engine
     from pipeline.options import UsageError
 
     try:
+        check_rotated_box(rotated_box)
         engine = open_engine(weights, preset=preset, device=device, precision=precision)
     except UsageError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -10,15 +10,17 @@ from model.metrics.davis import (
 )
 from model.metrics.polygons import polygon_overlap
 from model.metrics.supervised import PolygonTracker, State, Trajectory, judged_overlaps, run_supervised
-from model.metrics.vot import EAO_WINDOWS, Scores, scores
+from model.metrics.vot import EAO_WINDOWS, Rule, Scores, Window, scores
 
 __all__ = [
     "EAO_WINDOWS",
     "PolygonTracker",
+    "Rule",
     "Scores",
     "State",
     "Statistics",
     "Trajectory",
+    "Window",
     "boundary_f",
     "judged_frames",
     "judged_overlaps",

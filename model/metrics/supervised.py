@@ -78,7 +78,7 @@ def run_supervised(
         truth: a polygon a frame, [N, 8].
 
     Raises:
-        ValueError: there are more or fewer frames than polygons.
+        ValueError: there are more or fewer frames than polygons, or a frame or polygon cannot be used; names it.
     """
     truth = np.asarray(truth, np.float32)
     states = np.full(len(truth), State.SKIPPED, np.int8)
@@ -91,12 +91,15 @@ def run_supervised(
             break
         if index < start_at:
             continue
-        if index == start_at:
-            tracker.start(frame, truth[index])
-            states[index] = State.STARTED
-            continue
-        polygons[index] = tracker.track(frame)
-        overlaps[index] = polygon_overlap(polygons[index], truth[index], frame.shape[1], frame.shape[0])
+        try:
+            if index == start_at:
+                tracker.start(frame, truth[index])
+                states[index] = State.STARTED
+                continue
+            polygons[index] = tracker.track(frame)
+            overlaps[index] = polygon_overlap(polygons[index], truth[index], frame.shape[1], frame.shape[0])
+        except ValueError as error:
+            raise ValueError(f"sequence {name}, frame {index}: {error}") from error
         lost = overlaps[index] <= 0
         states[index] = State.LOST if lost else State.TRACKED
         if lost:

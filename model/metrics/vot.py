@@ -2,7 +2,7 @@
 
 `reference`: as the published SiamMask was judged. `vot-toolkit`: as the challenge's own toolkit 0.7 computes them.
 They agree on the protocol, the overlap and what counts in a sequence; they differ in how sequences are put together, in
-how robustness is written, and in where the runs of EAO begin and end.
+how robustness is written, in where the runs of EAO begin and end, and in a challenge's window.
 """
 
 from __future__ import annotations
@@ -19,8 +19,16 @@ from model.metrics.supervised import RESTART_AFTER, State, Trajectory, judged_ov
 Rule = Literal["reference", "vot-toolkit"]
 RULES: tuple[Rule, ...] = get_args(Rule)
 
-EAO_WINDOWS = {"vot2015": (108, 371), "vot2016": (108, 371), "vot2017": (100, 356), "vot2018": (100, 356)}
-"""First and last length, in frames, that EAO averages over, by challenge."""
+Window = tuple[int, int]
+"""First and last length, in frames, that EAO averages over."""
+
+EAO_WINDOWS: dict[str, dict[Rule, Window]] = {
+    "vot2015": {"reference": (108, 371), "vot-toolkit": (108, 371)},  # the reference has none: vot-toolkit's
+    "vot2016": {"reference": (100, 356), "vot-toolkit": (108, 371)},
+    "vot2017": {"reference": (100, 356), "vot-toolkit": (100, 356)},
+    "vot2018": {"reference": (100, 356), "vot-toolkit": (100, 356)},
+}
+"""Each rule's window, by challenge."""
 
 _SENSITIVITY = 30
 
@@ -31,12 +39,13 @@ class Scores:
 
     Attributes:
         rule: which.
-        accuracy: mean overlap, 0 to 1; `reference`: over all frames that count; `vot-toolkit`: a mean a sequence,
-            weighted by the sequence's length.
+        accuracy: mean overlap, 0 to 1; `reference`: over all frames that count, NaN where none does; `vot-toolkit`: a
+            mean a sequence, weighted by the sequence's length.
         robustness: losses. `reference`: in 100 frames of all sequences; `vot-toolkit`: in a sequence, weighted by the
             sequence's length.
         reliability: chance of not being lost in 30 frames, exp(-30 losses / frames); the AR plot's axis.
         eao: expected average overlap; NaN where every sequence is shorter than the window.
+        window: first and last length, in frames, that EAO averages over.
         curve: expected overlap of a run by its length, float64; `curve[k]` is of k frames after the start.
         losses, frames: sums over all sequences.
     """
@@ -46,12 +55,13 @@ class Scores:
     robustness: float
     reliability: float
     eao: float
+    window: Window
     curve: np.ndarray
     losses: int
     frames: int
 
 
-def scores(trajectories: Sequence[Trajectory], rule: Rule, window: tuple[int, int]) -> Scores:
+def scores(trajectories: Sequence[Trajectory], rule: Rule, window: Window) -> Scores:
     """Judge one run a sequence under a rule; `window` as in `EAO_WINDOWS`.
 
     Raises:
@@ -81,7 +91,7 @@ def scores(trajectories: Sequence[Trajectory], rule: Rule, window: tuple[int, in
         part = curve[low : high + 1]
     eao = float(part.mean()) if len(part) else math.nan
     return Scores(
-        rule, accuracy, robustness, reliability, eao, curve, int(losses.sum()), int(lengths.sum())
+        rule, accuracy, robustness, reliability, eao, window, curve, int(losses.sum()), int(lengths.sum())
     )  # fmt: skip
 
 
@@ -91,38 +101,51 @@ def toolkit_curve(trajectories: Sequence[Trajectory]) -> np.ndarray:
     A run goes from a start up to the frame before the loss, or to the sequence's end. A lost run counts with zeros at
     every greater length, one that reached the end only up to its own.
     """
-    runs: list[tuple[np.ndarray, bool]] = []
+    runs: list[_Run] = []
     for each in trajectories:
         overlaps = np.where(each.states == State.TRACKED, each.overlaps, 0.0)
         for start, loss in zip(each.starts, [*each.losses, None], strict=False):
-            runs.append((overlaps[start:loss], loss is not None))
-    return _expected(runs, max(len(run) for run, _ in runs))
+            runs.append(_Run(overlaps[start:loss], loss is not None))
+    return _expected(runs, max(len(run.overlaps) for run in runs))
 
 
 def reference_curve(trajectories: Sequence[Trajectory]) -> np.ndarray:
     """Expected overlap by length, float64 [L], L the longest sequence: `reference`.
 
     A run goes from a start to the start after it, with 0 from the loss on, and goes on with zeros; the last goes to the
-    sequence's end and counts up to its own length. A loss with no frame left to start again does not cut the run.
+    sequence's end and counts up to its own length. A loss after frame N - 5 of N does not cut the run. One in
+    frame N - 5 does, though no frame is left to start on: the reference divides the run's n frames by n + 1, the start
+    after it included, so it weighs n / (n + 1); any other run weighs 1.
     """
-    runs: list[tuple[np.ndarray, bool]] = []
+    runs: list[_Run] = []
     for each in trajectories:
         overlaps = np.where(each.states == State.TRACKED, each.overlaps, 0.0)
         starts = [0] + [loss + RESTART_AFTER for loss in each.losses if loss + RESTART_AFTER <= len(each)]
         for start, after in zip(starts, [*starts[1:], None], strict=True):
-            runs.append((overlaps[start:after], after is not None))
+            run = overlaps[start:after]
+            runs.append(_Run(run, after is not None, len(run) / (len(run) + 1) if after == len(each) else 1.0))
     curve = _expected(runs, max(len(each) for each in trajectories))
     curve[0] = 1.0
     return curve
 
 
-def _expected(runs: list[tuple[np.ndarray, bool]], longest: int) -> np.ndarray:
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """Overlaps from a start on, float64 [n]; a lost run goes on with zeros."""
+
+    overlaps: np.ndarray
+    lost: bool
+    weight: float = 1.0
+
+
+def _expected(runs: Sequence[_Run], longest: int) -> np.ndarray:
     """Mean over the runs that count at a length of their mean overlap up to it, the start's own frame left out."""
-    total, count = np.zeros(longest), np.zeros(longest)
-    for overlaps, lost in runs:
-        reach = longest if lost else len(overlaps)
+    total, weight = np.zeros(longest), np.zeros(longest)
+    for run in runs:
+        reach = longest if run.lost else len(run.overlaps)
         values = np.zeros(longest)
-        values[1 : len(overlaps)] = overlaps[1:]
-        total[:reach] += np.concatenate([[0.0], np.cumsum(values[1:]) / np.arange(1, longest)])[:reach]
-        count[:reach] += 1
-    return np.divide(total, count, out=np.zeros(longest), where=count > 0)
+        values[1 : len(run.overlaps)] = run.overlaps[1:]
+        means = np.concatenate([[0.0], np.cumsum(values[1:]) / np.arange(1, longest)])
+        total[:reach] += run.weight * means[:reach]
+        weight[:reach] += run.weight
+    return np.divide(total, weight, out=np.zeros(longest), where=weight > 0)

@@ -11,6 +11,16 @@ if TYPE_CHECKING:
     from model.engine import Engine
 
 
+def check_rotated_box(rule: str) -> None:
+    """Raise UsageError where there is no such rule from mask to box."""
+    from model.boxes import check_rule
+
+    try:
+        check_rule(rule)
+    except ValueError as error:
+        raise UsageError(f"--rotated-box: {error}") from error
+
+
 def open_engine(
     weights: str | None, *, preset: str | None = None, device: str = "auto", precision: str = "fp32", tracks: int = 1
 ) -> Engine:

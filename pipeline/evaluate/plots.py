@@ -13,8 +13,10 @@ import pyarrow.compute as pc
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from model.metrics import Scores
+
 MOST_PANELS = 24
-_BLUE, _ORANGE, _GREY = "#1f6fb4", "#d9622b", "#8a8a8a"
+_BLUE, _ORANGE = "#1f6fb4", "#d9622b"
 _THRESHOLDS = np.linspace(0, 1, 101)
 
 
@@ -69,13 +71,15 @@ def success_curve(values: np.ndarray) -> np.ndarray:
     return np.array([float((values > threshold).mean()) for threshold in _THRESHOLDS])
 
 
-def eao(curves: Mapping[str, tuple[np.ndarray, float]], window: tuple[int, int]) -> bytes:
-    """Expected overlap by length, a curve and its mean over the window for each rule."""
+def eao(scores: Sequence[Scores]) -> bytes:
+    """Expected overlap by length, a curve and its mean over the window for each rule, the window behind it."""
     figure, axes = _figure(6.4, 4.2)
-    axes.axvspan(*window, color=_GREY, alpha=0.15, lw=0, label=f"window, {window[0]} to {window[1]} frames")
-    for (name, (curve, mean)), style, colour in zip(curves.items(), ("-", "--"), (_BLUE, _ORANGE), strict=False):
-        axes.plot(np.arange(1, len(curve)), curve[1:], style, color=colour, label=f"{name}   EAO {mean:.4f}")
-    longest = max(len(curve) for curve, _ in curves.values())
+    for each, style, colour in zip(scores, ("-", "--"), (_BLUE, _ORANGE), strict=False):
+        low, high = each.window
+        axes.axvspan(low, high, color=colour, alpha=0.1, lw=0)
+        label = f"{each.rule}   EAO {each.eao:.4f}, {low} to {high} frames"
+        axes.plot(np.arange(1, len(each.curve)), each.curve[1:], style, color=colour, label=label)
+    longest = max(len(each.curve) for each in scores)
     axes.set(xlabel="frames after the start", ylabel="expected average overlap", title="EAO")
     axes.set(xlim=(0, longest), ylim=(0, 1.02))
     axes.legend(frameon=False, loc="lower left")

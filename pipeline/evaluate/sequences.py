@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +30,7 @@ class VotSequence:
     source: Path | tuple[Path, ...]
 
     def frames(self) -> Iterator[np.ndarray]:
-        """Read the frames one by one, uint8 [H, W, 3] BGR.
+        """Read the frames one by one, uint8 [H, W, 3] BGR, upright.
 
         Raises:
             UsageError: a picture or the video cannot be read; names it.
@@ -53,7 +54,8 @@ def find_sequences(folder: Path, names: tuple[str, ...] = ()) -> list[VotSequenc
     `<stem>.groundtruth.txt` beside it.
 
     Raises:
-        UsageError: there is no such folder, no sequence in it or none of a given name, or its truth is unusable.
+        UsageError: there is no such folder, no sequence in it or none of a given name, its truth is unusable, or of
+            another length than its pictures.
     """
     if not folder.is_dir():
         raise UsageError(f"--sequences {folder}: no such folder")
@@ -74,10 +76,8 @@ def find_sequences(folder: Path, names: tuple[str, ...] = ()) -> list[VotSequenc
             "<stem>.groundtruth.txt beside it"
         )
     return [
-        VotSequence(name, read_truth(truth), source)
-        for name, (truth, source) in sorted(found.items())
-        if not names or name in names
-    ]
+        _sequence(name, *where) for name, where in sorted(found.items()) if not names or name in names
+    ]  # fmt: skip
 
 
 def read_truth(path: Path) -> np.ndarray:
@@ -102,20 +102,36 @@ def read_truth(path: Path) -> np.ndarray:
     return np.array(rows, np.float32)
 
 
+def _sequence(name: str, truth: Path, source: Path | tuple[Path, ...]) -> VotSequence:
+    lines = read_truth(truth)
+    if isinstance(source, tuple) and len(source) != len(lines):
+        raise UsageError(f"sequence {name}: {len(source)} pictures, but {len(lines)} lines of truth in {truth}")
+    return VotSequence(name, lines, source)
+
+
 def _pictures(folder: Path) -> tuple[Path, ...]:
     for place in (folder / "color", folder):
-        pictures = tuple(sorted(path for path in place.glob("*") if path.suffix.lower() in _PICTURES))
+        pictures = [path for path in place.glob("*") if path.suffix.lower() in _PICTURES]
         if pictures:
-            return pictures
+            return tuple(sorted(pictures, key=_in_order))
     raise UsageError(f"{folder}: a ground truth but no pictures in it or in its color/")
+
+
+def _in_order(path: Path) -> tuple[list[str | int], str]:
+    """A key that sorts names as a reader counts: 2.png before 10.png, whether padded or not."""
+    parts = re.split(r"(\d+)", path.stem)
+    return [int(part) if place % 2 else part for place, part in enumerate(parts)], path.name
 
 
 def _video_frames(path: Path) -> Iterator[np.ndarray]:
     import av
 
+    from model.video import choose_stream
+
     try:
         with av.open(str(path)) as container:
-            for frame in container.decode(video=0):
-                yield frame.to_ndarray(format="bgr24")
-    except (av.FFmpegError, IndexError) as error:
+            for frame in container.decode(choose_stream(container)):
+                upright = np.rot90(frame.to_ndarray(format="bgr24"), round(frame.rotation / 90) % 4)
+                yield np.ascontiguousarray(upright)
+    except (av.FFmpegError, LookupError) as error:
         raise UsageError(f"{path}: the video cannot be decoded: {error}") from error

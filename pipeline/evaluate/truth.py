@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
@@ -41,12 +42,14 @@ class Truth:
             UsageError: a row has no mask, or two rows are of one frame and object; names them.
             StorageError: the table cannot be read.
         """
+        numbered = pa.types.is_integer(self._rows.schema.field("sequence").type)
         with storage.reporting(self.uri, "read"):
-            table = self._rows.filter(pc.field("sequence") == sequence).to_table(columns=list(_NEEDED[1:]))
+            rows = self._rows.filter(pc.field("sequence") == (int(sequence) if numbered else sequence))
+            table = rows.to_table(columns=list(_NEEDED[1:]))
         found: Frames = {}
         for row in table.sort_by("frame_index").to_pylist():
             where = f"{self.uri}: sequence {sequence}, frame {row['frame_index']}, object {row['object_id']}"
-            if row["mask"] is None or row["mask"]["counts"] is None:
+            if row["mask"] is None or None in row["mask"].values():
                 raise UsageError(f"{where} has no mask: only masks can be judged")
             objects = found.setdefault(row["frame_index"], {})
             if str(row["object_id"]) in objects:
@@ -56,7 +59,7 @@ class Truth:
 
 
 def open_truth(folder: str, *, split: str | None = None, names: tuple[str, ...] = ()) -> Truth:
-    """Open the truth of a folder, local or in object storage: `masks.parquet`, or a folder `masks` of Parquet files.
+    """Open the truth of a folder, local or in object storage: `masks.parquet`, or `masks/` with files `*.parquet`.
 
     Args:
         split: only this one; None where the table has no splits or one.
@@ -67,13 +70,16 @@ def open_truth(folder: str, *, split: str | None = None, names: tuple[str, ...] 
         StorageError: the table cannot be read.
     """
     uri = storage.join(storage.parse(folder).uri, "masks.parquet")
+    files = [uri]
     if not storage.exists(uri):
         uri = storage.join(storage.parse(folder).uri, "masks")
-        if not storage.is_folder(uri):
-            raise UsageError(f"--truth {folder}: holds neither masks.parquet nor a folder masks of Parquet files")
-    filesystem, path = storage.filesystem_for(uri)
+        files = sorted(entry.uri for entry in storage.list_files(uri) if _is_table(storage.name(entry.uri)))
+        if not files:
+            raise UsageError(f"--truth {folder}: holds neither masks.parquet nor a folder masks of files *.parquet")
+    filesystem, _ = storage.filesystem_for(uri)
     with storage.reporting(uri, "read"):
-        rows = ds.dataset(path, filesystem=filesystem, format="parquet")
+        paths = [storage.filesystem_for(file)[1] for file in files]
+        rows = ds.dataset(paths, filesystem=filesystem, format="parquet")
         if missing := [name for name in _NEEDED if name not in rows.schema.names]:
             raise UsageError(f"{uri}: has no column {missing[0]!r}; it has {', '.join(rows.schema.names)}")
         if "split" in rows.schema.names:
@@ -84,10 +90,16 @@ def open_truth(folder: str, *, split: str | None = None, names: tuple[str, ...] 
         known = rows.to_table(columns=columns).group_by(columns).aggregate([])
     objects: dict[str, dict[str, str]] = {}
     for row in known.sort_by([("sequence", "ascending"), ("object_id", "ascending")]).to_pylist():
-        objects.setdefault(row["sequence"], {})[str(row["object_id"])] = row.get("category") or ""
+        if row["sequence"] is None:
+            raise UsageError(f"{uri}: a row has no sequence")
+        objects.setdefault(str(row["sequence"]), {})[str(row["object_id"])] = row.get("category") or ""
     if unknown := sorted(set(names) - set(objects)):
         raise UsageError(f"--names {','.join(unknown)}: not in {uri}")
     return Truth(uri, {name: objects[name] for name in objects if not names or name in names}, rows)
+
+
+def _is_table(name: str) -> bool:
+    return name.endswith(".parquet") and not name.startswith((".", "_"))
 
 
 def _of_split(rows: ds.Dataset, uri: str, split: str | None) -> ds.Dataset:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
-from pycocotools import mask as coco
 
+from pipeline.evaluate.found import Found, clip_rows, read_clip
 from pipeline.evaluate.truth import Frames, Truth
 from pipeline.options import UsageError
 
@@ -19,9 +19,6 @@ if TYPE_CHECKING:
 
 VosRules = Literal["davis", "youtube-vos"]
 VOS_RULES: tuple[VosRules, ...] = get_args(VosRules)
-
-Found = dict[int, dict[str, tuple[Mapping[str, Any], float]]]
-"""COCO RLE and score by frame index and object id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +31,8 @@ class ObjectScores:
         frames: the frames judged, in order; `j`, `f`: the measures there, float64.
         still_j: mean J of keeping the object's first true mask.
         missing: judged frames without a row in the output; they count 0.
+        why: why rows may be missing, as far as the run says; else "".
+        strangers: ids of the clip's objects that the truth has not.
     """
 
     sequence: str
@@ -45,6 +44,8 @@ class ObjectScores:
     f: np.ndarray
     still_j: float
     missing: tuple[int, ...]
+    why: str = ""
+    strangers: tuple[str, ...] = ()
 
 
 def judge_vos(
@@ -53,29 +54,26 @@ def judge_vos(
     """Judge every object of the truth, sequence by sequence; one sequence is in memory at a time.
 
     The run's clips are matched by `clip_id` with the truth's sequences, its objects by `object_id`; where a sequence
-    and its clip have one object each, these are the same, whatever their ids.
+    and its clip have one object each, these are the same, whatever their ids. Objects that the truth has not take no
+    part.
 
     Args:
         seen: by sequence and object id, whether the category is among those of training.
 
     Raises:
-        UsageError: no clip is of a sequence of the truth, or a mask is of another size than the truth.
+        UsageError: no clip is of a sequence of the truth, or a mask is of another size or cannot be read.
         StorageError: a table cannot be read.
     """
-    clips = set(run.clip_ids)
-    if not clips & set(truth.objects):
-        raise UsageError(
-            f"{run.uri}: none of its clips is named like a sequence of {truth.uri}: its clips are called "
-            f"{_some(sorted(clips))}, the sequences {_some(list(truth.objects))}"
-        )
+    clips = clip_rows(run, truth)
     for sequence, objects in truth.objects.items():
-        frames = truth.frames(sequence)
-        found = _read(run, sequence, list(objects)) if sequence in clips else {}
-        for scores in judge_sequence(sequence, frames, found, rules):
+        clip = read_clip(run, clips.get(sequence), objects)
+        for scores in judge_sequence(sequence, truth.frames(sequence), clip.frames, rules):
             yield ObjectScores(
                 **scores,
                 category=objects[scores["object_id"]],
                 seen=None if seen is None else seen[sequence, scores["object_id"]],
+                why=clip.why,
+                strangers=clip.strangers,
             )
 
 
@@ -83,23 +81,30 @@ def judge_sequence(sequence: str, truth: Frames, found: Found, rules: VosRules) 
     """Judge one sequence; a dict of an `ObjectScores`' values, but category and seen, for each object.
 
     Raises:
-        UsageError: a mask is of another size than the truth; names sequence, frame and object.
+        UsageError: a mask is of another size than the truth's first, or cannot be read; names sequence, frame and
+            object.
     """
     from model.metrics import boundary_f, region_j
 
     ids = sorted({object_id for objects in truth.values() for object_id in objects})
     ends = (min(truth), max(truth))
+    height, width = next(iter(truth[ends[0]].values()))["size"]
+    size = (height, width)
     values: dict[str, list[tuple[int, float, float, float, bool]]] = defaultdict(list)
     first: dict[str, np.ndarray] = {}
     for frame, objects in truth.items():
-        size = next(iter(objects.values()))["size"]
-        wanted = {one: decode(objects[one]) if one in objects else np.zeros(size, bool) for one in ids}
+        where = f"sequence {sequence}, frame {frame}"
+        true = {one: _decode(rle, size, f"{where}, object {one}: the truth's mask") for one, rle in objects.items()}
+        wanted = {one: true.get(one, np.zeros(size, bool)) for one in ids}
         started = {one for one in ids if one in first}
         first.update({one: mask for one, mask in wanted.items() if one not in first and mask.any()})
         if rules == "davis" and frame in ends:
             continue
-        said = found.get(frame, {})
-        masks = fuse({one: (decode(rle), score) for one, (rle, score) in said.items()})
+        said = {
+            one: (_decode(rle, size, f"{where}, object {one}: the run's mask"), score)
+            for one, (rle, score) in found.get(frame, {}).items()
+        }
+        masks = fuse(said)
         for one in ids:
             if rules == "youtube-vos" and one not in started:
                 continue
@@ -107,10 +112,7 @@ def judge_sequence(sequence: str, truth: Frames, found: Found, rules: VosRules) 
             # Before an object is first seen there is nothing to say of it.
             missing = one not in masks and one in first
             mask = masks.get(one, np.zeros(size, bool))
-            try:
-                j, f = (0.0, 0.0) if missing else (region_j(mask, wanted[one]), boundary_f(mask, wanted[one]))
-            except ValueError as error:
-                raise UsageError(f"sequence {sequence}, frame {frame}, object {one}: {error}") from error
+            j, f = (0.0, 0.0) if missing else (region_j(mask, wanted[one]), boundary_f(mask, wanted[one]))
             values[one].append((frame, j, f, region_j(still, wanted[one]), missing))
     return [
         {
@@ -130,7 +132,7 @@ def fuse(masks: Mapping[str, tuple[np.ndarray, float]]) -> dict[str, np.ndarray]
     """Give every pixel to one object: of those that claim it, the one of the highest score in this frame.
 
     Args:
-        masks: bool [H, W] and score by object id; of equal scores the id that sorts first wins.
+        masks: bool [H, W], of one size, and score by object id; of equal scores the id that sorts first wins.
 
     Returns:
         Masks without overlap, bool [H, W], by object id.
@@ -142,32 +144,19 @@ def fuse(masks: Mapping[str, tuple[np.ndarray, float]]) -> dict[str, np.ndarray]
     fused = {}
     for one in order:
         mask = masks[one][0]
-        if mask.shape != taken.shape:
-            raise UsageError(f"objects {order[0]} and {one} of one frame have masks of different sizes")
         fused[one] = mask & ~taken
         taken |= mask
     return fused
 
 
-def decode(rle: Mapping[str, Any]) -> np.ndarray:
-    """COCO RLE with text counts as bool [H, W]."""
-    counts = rle["counts"]
-    counts = counts.encode("ascii") if isinstance(counts, str) else counts
-    return coco.decode({"size": [int(side) for side in rle["size"]], "counts": counts}).astype(bool)
+def _decode(rle: Mapping[str, Any], size: tuple[int, int], what: str) -> np.ndarray:
+    """COCO RLE as bool [H, W]; `what` it is, for messages."""
+    from model.rle import decode
 
-
-def _read(run: Run, sequence: str, wanted: list[str]) -> Found:
-    """A clip's rows by frame, under the truth's object ids; those of objects that the truth has not are left out."""
-    columns = ["object_id", "frame_index", "score", "mask"]
-    rows = run.masks(clip_id=sequence, columns=columns).arrow().to_pylist()
-    ids = {row["object_id"] for row in rows}
-    renamed = {ids.pop(): wanted[0]} if len(ids) == len(wanted) == 1 else {one: one for one in wanted}
-    found: Found = defaultdict(dict)
-    for row in rows:
-        if row["object_id"] in renamed:
-            found[row["frame_index"]][renamed[row["object_id"]]] = (row["mask"], row["score"])
-    return found
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:3]) + (", …" if len(names) > 3 else "") if names else "(none)"
+    try:
+        mask = decode(dict(rle)).astype(bool)
+    except ValueError as error:
+        raise UsageError(f"{what} cannot be read: {error}") from error
+    if mask.shape != size:
+        raise UsageError(f"{what} is of {list(mask.shape)}, but the truth's first of {list(size)}")
+    return mask

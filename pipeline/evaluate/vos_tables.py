@@ -89,14 +89,24 @@ def means(objects: pa.Table) -> dict[str, dict[str, float]]:
 
 
 def warn_missing(scores: Sequence[ObjectScores]) -> list[str]:
-    """Log, and return, one sentence an object whose rows are missing in some judged frames."""
+    """Log, and return, a sentence an object whose rows are missing in some judged frames, with the reason where the run
+    says it, and a sentence a sequence for objects of the run that the truth has not."""
     sentences = []
+    true: dict[str, list[str]] = {}
     for each in scores:
+        true.setdefault(each.sequence, []).append(each.object_id)
+    strangers = {each.sequence: each.strangers for each in scores if each.strangers}
+    for each in scores:
+        if found := strangers.pop(each.sequence, ()):
+            sentences.append(
+                f"sequence {each.sequence}: the run has object{'s' * (len(found) > 1)} {', '.join(found)}, which the "
+                f"truth has not; the truth's are {', '.join(true[each.sequence])}"
+            )
         if each.missing:
             shown = ", ".join(map(str, each.missing[:5])) + (", …" if len(each.missing) > 5 else "")
             sentences.append(
                 f"sequence {each.sequence}, object {each.object_id}: no row for {len(each.missing)} of "
-                f"{len(each.frames)} judged frames ({shown}); they count 0"
+                f"{len(each.frames)} judged frames ({shown}); they count 0" + (f": {each.why}" if each.why else "")
             )
     for sentence in sentences:
         log.warning(sentence)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,10 +15,18 @@ from pipeline.options import UsageError
 
 if TYPE_CHECKING:
     from model.engine import Engine
-    from model.metrics import Scores, Trajectory
+    from model.metrics import Rule, Scores, Trajectory, Window
 
 STATES = ("skipped", "started", "lost", "tracked")
 """Names of `model.metrics.State`, by number."""
+
+RULE_ROWS = pa.schema(
+    {
+        "rule": pa.string(),
+        **{name: pa.float64() for name in ("accuracy", "robustness", "reliability", "eao")},
+        **{name: pa.int64() for name in ("losses", "frames", "low", "high")},
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +36,6 @@ class VotResult:
     Attributes:
         trajectories: one a sequence.
         scores: one a rule.
-        window: first and last length, in frames, that EAO averages over.
         frames: a row a frame: sequence, frame_index, state, judged, overlap, corners.
         sequences: a row a sequence: sequence, frames, losses, accuracy (mean overlap of its judged frames).
         rules: a row a rule.
@@ -36,7 +43,6 @@ class VotResult:
 
     trajectories: Sequence[Trajectory]
     scores: Sequence[Scores]
-    window: tuple[int, int]
     frames: pa.Table
     sequences: pa.Table
     rules: pa.Table
@@ -46,7 +52,7 @@ def judge_vot(
     sequences: Sequence[VotSequence],
     engine: Engine,
     *,
-    window: tuple[int, int],
+    windows: Mapping[Rule, Window],
     rotated_box: str = "mbr",
     at_once: int = 1,
     done: Callable[[Trajectory], None] = lambda trajectory: None,
@@ -54,6 +60,7 @@ def judge_vot(
     """Track every sequence, `at_once` of them side by side, and judge them together.
 
     Args:
+        windows: what EAO averages over, by rule, as in `model.metrics.EAO_WINDOWS`.
         done: called with each trajectory, in order.
 
     Raises:
@@ -76,9 +83,9 @@ def judge_vot(
         for trajectory in pool.map(track, sequences):
             trajectories.append(trajectory)
             done(trajectory)
-    judged = [scores(trajectories, rule, window) for rule in RULES]
+    judged = [scores(trajectories, rule, windows[rule]) for rule in RULES]
     frames, found = frame_table(trajectories), sequence_table(trajectories)
-    return VotResult(trajectories, judged, window, frames, found, rule_table(judged, window))
+    return VotResult(trajectories, judged, frames, found, rule_table(judged))
 
 
 def frame_table(trajectories: Sequence[Trajectory]) -> pa.Table:
@@ -120,10 +127,11 @@ def sequence_table(trajectories: Sequence[Trajectory]) -> pa.Table:
     )
 
 
-def rule_table(scores: Sequence[Scores], window: tuple[int, int]) -> pa.Table:
-    """A row a rule; `eao` is null where every sequence is shorter than the window."""
-    names = ("rule", "accuracy", "robustness", "reliability", "eao", "losses", "frames")
-    rows = [{name: getattr(each, name) for name in names} for each in scores]
-    for row in rows:
-        row.update({"eao": None if np.isnan(row["eao"]) else row["eao"], "low": window[0], "high": window[1]})
-    return pa.Table.from_pylist(rows)
+def rule_table(scores: Sequence[Scores]) -> pa.Table:
+    """A row a rule; null: `eao` where every sequence is shorter than the window, `accuracy` where no frame counts."""
+    rows: list[dict[str, Any]] = []
+    for each in scores:
+        row = {name: getattr(each, name) for name in RULE_ROWS.names[:-2]}
+        known = {name: None if isinstance(value, float) and np.isnan(value) else value for name, value in row.items()}
+        rows.append({**known, "low": each.window[0], "high": each.window[1]})
+    return pa.Table.from_pylist(rows, schema=RULE_ROWS)

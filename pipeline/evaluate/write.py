@@ -78,7 +78,7 @@ def write_vot(folder: str, result: VotResult, about: Mapping[str, str]) -> str:
     Raises:
         StorageError: a file cannot be written.
     """
-    heading = ["rule", "accuracy", "robustness", "reliability", "EAO", "losses", "frames"]
+    heading = ["rule", "accuracy", "robustness", "reliability", "EAO", "low", "high", "losses", "frames"]
     rules = [[row[name.lower()] for name in heading] for row in result.rules.to_pylist()]
     names = result.sequences.column_names
     sequences = [[row[name] for name in names] for row in result.sequences.to_pylist()]
@@ -88,7 +88,6 @@ def write_vot(folder: str, result: VotResult, about: Mapping[str, str]) -> str:
     text = "\n".join(lines) + "\n"
     # A lost frame is one without overlap; frames in which the tracker said nothing are not judged.
     said = result.frames["overlap"].drop_null().to_numpy()
-    expected: dict[str, tuple[np.ndarray, float]] = {each.rule: (each.curve, each.eao) for each in result.scores}
     _write(
         folder,
         {
@@ -97,7 +96,7 @@ def write_vot(folder: str, result: VotResult, about: Mapping[str, str]) -> str:
             "vot_rules.parquet": _parquet(result.rules),
             "vot_overlap.png": plots.overlap_by_frame(result.frames),
             "vot_success.png": plots.success({"overlap": said}, "tracked frames"),
-            "vot_eao.png": plots.eao(expected, result.window),
+            "vot_eao.png": plots.eao(result.scores),
             "vot.md": text.encode(),
         },
     )

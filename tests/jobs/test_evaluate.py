@@ -87,6 +87,7 @@ def test_documented_options_are_the_commands(name: str, heading: str) -> None:
         (("vot", "--sequences", "none"), "none: no such folder"),
         (("vot", "--sequences", "truth"), "no sequence in it"),
         (("vot", "--sequences", "truth", "--challenge", "9:3"), "or LOW:HIGH in frames"),
+        (("vot", "--sequences", "truth", "--rotated-box", "round"), "--rotated-box: no rule 'round'"),
     ],
 )
 def test_what_cannot_be_judged_is_one_sentence(
@@ -143,4 +144,35 @@ def test_truth_and_frames_of_different_numbers_are_named(tmp_path: Path) -> None
         path.unlink()
     status, said = invoke("vot", "--sequences", tmp_path, "--device", "cpu", "--report", tmp_path / "report")
     assert status == 2
-    assert "sequence jump: only 3 frames, but 22 lines of truth" in said
+    assert "sequence jump: 3 pictures, but 22 lines of truth in" in said
+
+
+@pytest.mark.parametrize("command", ["vos", "vot"])
+def test_a_report_that_cannot_be_written_is_named_before_anything_is_judged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    write_truth(tmp_path / "truth", TRUTH)
+    write_output(tmp_path / "out", FOUND)
+    jumping_square(tmp_path / "sequences")
+    (tmp_path / "file").write_text("")
+    for late in ("vos.judge_vos", "engine.open_engine"):
+        monkeypatch.setattr(f"pipeline.evaluate.{late}", None)
+    of = {
+        "vos": ("--output", tmp_path / "out", "--truth", tmp_path / "truth"),
+        "vot": ("--sequences", tmp_path / "sequences"),
+    }
+    status, said = invoke(command, *of[command], "--report", tmp_path / "file" / "report")
+    assert status == 2
+    assert said.startswith(f"error: cannot write {tmp_path / 'file' / 'report'}"), said
+
+
+def test_vot2016_is_judged_in_each_rules_own_window(tmp_path: Path) -> None:
+    jumping_square(tmp_path / "sequences")
+    options = ("--challenge", "vot2016", "--device", "cpu", "--report", tmp_path / "report")
+    status, said = invoke("vot", "--sequences", tmp_path / "sequences", *options)
+    assert status == 0, said
+    windows = [(row["low"], row["high"]) for row in tables(str(tmp_path / "report"), "vot_rules.parquet")]
+    assert windows == [(100, 356), (108, 371)]
+    text = (tmp_path / "report" / "vot.md").read_text()
+    assert "| EAO | low | high |" in text
+    assert "| 100 | 356 |" in text and "| 108 | 371 |" in text

@@ -6,8 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
-from model.metrics import Trajectory, scores
+from jobs.vot_tracker import app
+from model.metrics import EAO_WINDOWS, Trajectory, scores
+from model.metrics.vot import RULES
 from pipeline.evaluate.engine import open_engine
 from pipeline.evaluate.sequences import find_sequences
 from pipeline.evaluate.vot import judge_vot
@@ -27,11 +30,21 @@ def assert_same(ours: Trajectory, theirs: Judged, window: tuple[int, int], toler
     assert found.eao == pytest.approx(theirs.curve[window[0] : window[1] + 1].mean(), abs=tolerance)
 
 
+def test_a_rotated_box_that_is_none_is_refused_before_the_client_hears_of_the_tracker() -> None:
+    pytest.importorskip("trax", reason="needs vot-trax, which has wheels for Linux on x86-64 only")
+    result = CliRunner().invoke(app, ["--device", "cpu", "--rotated-box", "round"])
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert (
+        result.stderr == "error: --rotated-box: no rule 'round' from mask to box: expected one of "
+        "minmax, mbr, opt, ellipse\n"
+    )
+
+
 def test_vot_toolkit_runs_the_tracker_and_agrees(tmp_path: Path) -> None:
     jumping_square(tmp_path / "sequences")
     (sequence,) = find_sequences(tmp_path / "sequences")
     with open_engine(None, device="cpu") as engine:
-        ours = judge_vot([sequence], engine, window=WINDOW).trajectories[0]
+        ours = judge_vot([sequence], engine, windows=dict.fromkeys(RULES, WINDOW)).trajectories[0]
     assert len(ours.losses) >= 2  # the protocol's restarts are part of what is compared
     assert_same(ours, judge(tmp_path / "workspace", sequence.frames(), sequence.truth), WINDOW, 1e-6)
 
@@ -41,7 +54,7 @@ def test_vot_toolkit_runs_the_tracker_and_agrees(tmp_path: Path) -> None:
 def test_bag_scores_as_under_vot_toolkit(shared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (sequence,) = find_sequences(shared / "data" / "videos", ("pysot_bag",))
     with open_engine(None, device="cpu") as engine:
-        ours = judge_vot([sequence], engine, window=(100, 356))
+        ours = judge_vot([sequence], engine, windows=EAO_WINDOWS["vot2018"])
     theirs = judge(tmp_path / "workspace", sequence.frames(), sequence.truth)
     with capsys.disabled():
         found = ours.scores[1]

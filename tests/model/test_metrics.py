@@ -71,3 +71,9 @@ def test_statistics() -> None:
     assert found.decay == pytest.approx((4 * 1.0 + 0.8) / 5 - (0.6 + 4 * 0.4) / 5)
     with pytest.raises(ValueError, match="no frame"):
         statistics([])
+
+
+def test_decay_of_more_than_256_frames() -> None:
+    # The bins' edges are frames 0, 75, 150, 224 and 299; trackeval keeps them in eight bits, and has no value.
+    values = [0.9] * 76 + [0.5] * 148 + [0.2] * 76
+    assert statistics(values).decay == pytest.approx(0.7)

@@ -151,7 +151,7 @@ def test_accuracy_robustness_and_eao_are_vot_toolkits(name: str) -> None:
     parts = [analysis.AccuracyRobustness().subcompute(experiment, None, each, None) for each in sequences]
     accuracy, failures, (reliability, _), _ = analysis.AverageAccuracyRobustness().aggregate(None, sequences, parts)
     (curve,) = analysis.EAOCurve().subcompute(experiment, None, sequences, None)
-    low, high = EAO_WINDOWS["vot2018"]
+    low, high = EAO_WINDOWS["vot2018"]["vot-toolkit"]
 
     ours = scores([trajectory for trajectory, _ in made], "vot-toolkit", (low, high))
     for (trajectory, _), (their_accuracy, their_failures, _, _) in zip(made, parts, strict=True):

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from model.metrics import State, Trajectory, judged_overlaps, polygon_overlap, run_supervised, scores
+from model.metrics import EAO_WINDOWS, State, Trajectory, judged_overlaps, polygon_overlap, run_supervised, scores
 
 
 def box(x: float, y: float = 20, side: float = 20) -> np.ndarray:
@@ -78,6 +78,17 @@ def test_frames_and_truth_must_be_of_one_number(count: int, what: str) -> None:
         run_supervised("bag", Scripted({}), frames(count), np.stack([box(30)] * 8))
 
 
+def test_a_truth_without_area_at_a_restart_is_named() -> None:
+    class Strict(Scripted):
+        def start(self, frame: np.ndarray, polygon: np.ndarray) -> None:
+            if np.ptp(polygon) == 0:
+                raise ValueError("the polygon has no area")
+
+    truth = np.stack([box(30)] * 9 + [np.full(8, 30, np.float32)])
+    with pytest.raises(ValueError, match="sequence bag, frame 9: the polygon has no area"):
+        run_supervised("bag", Strict({4: box(90)}), frames(10), truth)
+
+
 def trajectory(length: int, losses: tuple[int, ...] = (), overlap: float = 0.5, name: str = "s") -> Trajectory:
     states = np.full(length, State.TRACKED, np.int8)
     states[0] = State.STARTED
@@ -124,6 +135,25 @@ def test_a_loss_at_the_end_does_not_cut_the_references_run() -> None:
     to_its_end = [0.5] * 8 + [(4 / k + 0.5) / 2 for k in range(9, 12)]
     assert reference.curve[1:] == pytest.approx(to_its_end + [0.5] * 8)
     assert toolkit.curve[1:] == pytest.approx(to_its_end + [(4 / k + 0.5) / 2 for k in range(12, 20)])
+
+
+def test_the_reference_weighs_a_loss_five_frames_before_the_end_less() -> None:
+    runs = [trajectory(12, (7,)), trajectory(20)]
+    reference, toolkit = (scores(runs, rule, (2, 12)) for rule in ("reference", "vot-toolkit"))
+    # Six frames of overlap 0.5, then zeros up to the longest length, as a lost run; 12 / 13 of a run of 12 frames.
+    lost = [3 / max(k, 6) for k in range(1, 20)]
+    assert reference.curve[1:] == pytest.approx([(12 / 13 * mean + 0.5) / (12 / 13 + 1) for mean in lost])
+    assert toolkit.curve[1:] == pytest.approx([(mean + 0.5) / 2 for mean in lost])
+
+
+def test_each_rule_has_its_own_window_of_vot2016() -> None:
+    runs = [trajectory(400, overlap=0.8), trajectory(110, (50,), overlap=0.4)]
+    windows = EAO_WINDOWS["vot2016"]
+    reference, toolkit = (scores(runs, rule, windows[rule]) for rule in ("reference", "vot-toolkit"))
+    assert (reference.window, toolkit.window) == ((100, 356), (108, 371))
+    assert reference.eao == pytest.approx(reference.curve[99:356].mean())
+    assert toolkit.eao == pytest.approx(toolkit.curve[108:372].mean())
+    assert EAO_WINDOWS["vot2015"]["reference"] == EAO_WINDOWS["vot2015"]["vot-toolkit"] == (108, 371)
 
 
 def test_eao_of_sequences_shorter_than_the_window_is_unknown() -> None:

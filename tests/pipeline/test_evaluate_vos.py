@@ -174,6 +174,31 @@ def test_a_mask_of_another_size_is_named(tmp_path: Path) -> None:
         judged(truth, found)
 
 
+@pytest.mark.parametrize("objects", [("1",), ("1", "2")])
+def test_masks_of_the_truth_of_two_sizes_are_named(objects: tuple[str, ...]) -> None:
+    sizes = {2: (50, 100)}
+    truth = {frame: {one: square(20, size=sizes.get(frame, (60, 100))) for one in objects} for frame in range(4)}
+    with pytest.raises(UsageError, match=r"sequence dog, frame 2, object 1: the truth's mask is of \[50, 100\]"):
+        judged(truth, truth)
+
+
+def test_masks_of_one_frame_of_two_sizes_are_named() -> None:
+    truth = {frame: {"1": square(20), "2": square(60)} for frame in range(4)}
+    found = {frame: {"1": square(20), "2": square(60, size=(50, 100))} for frame in range(4)}
+    with pytest.raises(UsageError, match=r"sequence dog, frame 1, object 2: the run's mask is of \[50, 100\]"):
+        judged(truth, found)
+
+
+@pytest.mark.parametrize("counts", ["ü", "zzzz", ""], ids=["not ASCII", "too long", "empty"])
+@pytest.mark.parametrize("whose", ["truth", "run"])
+def test_a_mask_that_is_no_rle_is_named(counts: str, whose: str) -> None:
+    good = {frame: {"1": rle(square(20))} for frame in range(4)}
+    bad = good | {2: {"1": {"size": [60, 100], "counts": counts}}}
+    found = {frame: {"1": (objects["1"], 0.5)} for frame, objects in (bad if whose == "run" else good).items()}
+    with pytest.raises(UsageError, match=f"sequence dog, frame 2, object 1: the {whose}'s mask cannot be read"):
+        judge_sequence("dog", bad if whose == "truth" else good, found, "davis")
+
+
 def test_a_category_that_the_list_has_not_is_named(tmp_path: Path) -> None:
     write_truth(tmp_path / "truth", {"a": {frame: {"1": square(20)} for frame in range(4)}}, categories={"1": "dog"})
     (tmp_path / "c.csv").write_text("category,seen\ncat,1\n")

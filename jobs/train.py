@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Train a SiamMask on a Ray cluster, or on this machine.
 
-    ray job submit --working-dir . -- python jobs/train.py --data s3://bucket/davis --output s3://bucket/train1
+    ray job submit --working-dir . -- python jobs/train.py --data s3://bucket/davis --output s3://bucket/train1 \\
+        --backbone s3://bucket/resnet18-f37072fd.pth
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ if __name__ == "__main__":
 from model.training import options
 from pipeline import storage
 from pipeline.options import UsageError
-from pipeline.training.data import default_cache
+from pipeline.training.cache import default_cache
 from pipeline.training.worker import Task
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
@@ -37,8 +38,9 @@ def train(
     split: Annotated[str, typer.Option(help="Split of the sets to train on.")] = "train",
     stride: Annotated[int, typer.Option(help="Take every n-th video frame.")] = 1,
     longest_side: Annotated[int, typer.Option(help="Reduce larger pictures to this many pixels.")] = 1280,
-    backbone: Annotated[str | None, typer.Option(help="ImageNet weights of ResNet-18 (.npz).", metavar="URI")] = None,
+    backbone: Annotated[str | None, typer.Option(help="torchvision's ResNet-18 (.pth).", metavar="URI")] = None,
     start: Annotated[str | None, typer.Option(help="A weights file to start from instead.", metavar="URI")] = None,
+    from_scratch: options.FromScratch = False,
     steps: Annotated[int, typer.Option(help="Steps to train for.")] = 20_000,
     batch_size: options.BatchSize = 64,
     learning_rate: options.LearningRate = None,
@@ -70,6 +72,7 @@ def train(
     from pipeline.training.run import train as run
 
     try:
+        options.check_origin(stage=stage, resnet=resnet, backbone=backbone, start=start, from_scratch=from_scratch)
         config = options.make_config(
             resnet=resnet, variant=variant, refine=refine, stage=stage, schedule=schedule, steps=steps,
             batch_size=batch_size, learning_rate=learning_rate, unfreeze_at=unfreeze_at, unfreeze_more=unfreeze_more,

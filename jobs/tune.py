@@ -43,7 +43,7 @@ def tune(
     from model.prepare import resolve_precision
     from model.training.config import HELD_OUT
     from model.training.tune import candidates
-    from pipeline.training.data import default_cache
+    from pipeline.training.cache import default_cache
     from pipeline.training.tune import Search
     from pipeline.training.tune import tune as run
 

@@ -173,7 +173,9 @@ def _origin(run: Mapping[str, Any]) -> tuple[str, str]:
     if start := training.get("start"):
         return "--start", start
     backbone = training.get("backbone", _BACKBONE)
-    return ("--backbone", f"../shared/data/weights/{backbone}") if backbone else ("--from-scratch", "")
+    if not backbone:
+        return "--from-scratch", ""
+    return "--backbone", f"../shared/data/weights/{backbone}" if backbone == _BACKBONE else backbone
 
 
 def _folder(number: int, count: int) -> str:

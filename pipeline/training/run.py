@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from pipeline import storage
 from pipeline.interrupt import interruptible, signal_name, take_signals_again
 from pipeline.options import UsageError
 from pipeline.raycluster import connect
-from pipeline.training.data import check_set
-from pipeline.training.worker import Task, work
+from pipeline.training.held_out import check_held_out
+from pipeline.training.place import place
+from pipeline.training.sets import check_set
+from pipeline.training.worker import SETTINGS, Task, work
 
 if TYPE_CHECKING:
     import ray.train
 
     from model.training.config import TrainingConfig
 
-_SETTINGS = "config.json"
 _RUN = "checkpoints"
 
 
@@ -39,7 +40,7 @@ def train(task: Task, config: TrainingConfig, *, workers: int, max_failures: int
         try:
             connect()
             take_signals_again()
-            return _fit(*_place(task, config, workers), config, max_failures)
+            return _fit(*place(task, config, workers), config, max_failures)
         except KeyboardInterrupt:
             print(f"{signal_name()}: ended; the same command goes on from the last checkpoint", file=sys.stderr)
             return 130
@@ -53,14 +54,16 @@ def _check(task: Task, config: TrainingConfig) -> None:
         check_set(uri)
     if config.validate_steps and not task.data:
         raise UsageError("--validate-every needs --data: validation tracks the held-out sequences of those sets")
+    if config.validate_steps:
+        check_held_out(task.data, config.held_out, task.split, "--held-out")
     for option, origin in (("--start", task.start), ("--backbone", task.backbone)):
         if origin is not None and not _exists(option, origin):
             raise UsageError(f"{option} {origin}: there is no such file")
     try:
-        settings = storage.join(task.output, _SETTINGS)
+        settings = storage.join(task.output, SETTINGS)
         if storage.exists(settings):
             config.check_resumes(storage.read_bytes(settings).decode(), task.output)
-        storage.write_bytes(settings, config.to_json().encode())
+        storage.check_writable(task.output)
     except storage.StorageError as error:
         raise UsageError(f"--output: {error}") from error
     except ValueError as error:
@@ -72,34 +75,6 @@ def _exists(option: str, uri: str) -> bool:
         return storage.exists(uri)
     except storage.StorageError as error:
         raise UsageError(f"{option}: {error}") from error
-
-
-def _place(task: Task, config: TrainingConfig, workers: int) -> tuple[Task, int]:
-    """Device, workers and CPUs of each."""
-    import ray
-
-    has = ray.cluster_resources()
-    cpus, gpus = int(has.get("CPU", 1)), int(has.get("GPU", 0))
-    device = task.device if task.device != "auto" else ("cuda" if gpus else "cpu")
-    if device == "cuda" and gpus < max(1, workers):
-        raise UsageError(f"--device cuda: {max(1, workers)} workers need a GPU each, the cluster has {gpus}")
-    count = workers or (gpus if device == "cuda" else 1)
-    if count > cpus:
-        raise UsageError(f"--workers {count}: each needs a CPU, the cluster has {cpus}")
-    if config.batch_size % count or config.batch_size // count < 2:
-        raise UsageError(f"--batch-size {config.batch_size}: {count} workers cannot share it with 2 pairs or more each")
-    return replace(task, device=device, cpus=task.cpus or _cpus_each(count)), count
-
-
-def _cpus_each(workers: int) -> int:
-    """The most CPUs that every worker can have, each on one node."""
-    import ray
-
-    nodes = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
-    for share in range(max(nodes), 1, -1):
-        if sum(cpus // share for cpus in nodes) >= workers:
-            return share
-    return 1
 
 
 def _fit(task: Task, workers: int, config: TrainingConfig, max_failures: int) -> int:

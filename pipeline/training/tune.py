@@ -16,7 +16,9 @@ from pipeline import storage
 from pipeline.interrupt import interruptible, signal_name, take_signals_again
 from pipeline.options import UsageError
 from pipeline.raycluster import connect
-from pipeline.training.data import check_set, local_set
+from pipeline.training.cache import scratch
+from pipeline.training.held_out import check_held_out
+from pipeline.training.sets import check_set, local_set
 
 BEST, TRIALS = "tracker.json", "trials.csv"
 
@@ -56,6 +58,7 @@ def tune(search: Search, output: str) -> int:
         UsageError: the weights, the set or the output cannot be used.
     """
     check_set(search.data)
+    check_held_out([search.data], search.sequences, search.split, "--sequence")
     try:
         if not storage.exists(search.weights):
             raise UsageError(f"--weights {search.weights}: there is no such file")
@@ -123,9 +126,8 @@ def trial(config: dict[str, Any], search: dict[str, Any]) -> None:
     wanted = Search(**search)
     torch.set_num_threads(wanted.cpus)
     cache = Path(wanted.cache)
-    cache.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="trial-", dir=cache) as scratch:
-        path = Path(scratch) / "weights"
+    with scratch(cache) as mine:
+        path = mine / "weights"
         storage.download(wanted.weights, path)
         model = load_weights(path).model
     folder = local_set(wanted.data, cache, wanted.split, wanted.sequences)

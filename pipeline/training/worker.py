@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
-import contextlib
+import json
 import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pipeline import storage
-from pipeline.training.data import local_set, node_store
+from pipeline.training.cache import scratch
+from pipeline.training.sets import local_set
+from pipeline.training.store import node_store
 
 if TYPE_CHECKING:
+    from model.training.config import TrainingConfig
     from model.training.loop import Progress, Validate
     from model.training.workers import Workers
 
+SETTINGS = "config.json"
 # What a checkpoint carries and the output shows; the plot and TensorBoard's files are in the output alone.
-_CARRIED = ("checkpoint.pt", "weights.safetensors", "best.safetensors", "losses.csv", "validation.csv", "config.json")
-_SHOWN = ("weights.safetensors", "best.safetensors", "losses.csv", "validation.csv", "losses.png")
+_CARRIED = ("checkpoint.pt", "weights.safetensors", "best.safetensors", "losses.csv", "validation.csv", SETTINGS)
+_SHOWN = ("weights.safetensors", "best.safetensors", "losses.csv", "validation.csv", "losses.png", SETTINGS)
+_LONGEST_WAIT = timedelta(days=1)
+_Got = TypeVar("_Got")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,26 +77,19 @@ def work(settings: dict[str, Any]) -> None:
     if task.device == "cuda":
         device = str(ray.train.torch.get_device())
     torch.set_num_threads(max(1, task.cpus))
-    with _folder(task) as folder:
-        store = _store(task, workers)
-        validate = _validation(task, config.held_out, device) if config.validate_steps else None
+    first_of_node = ray.train.get_context().get_local_rank() == 0
+    store, folders = got_by_one(lambda: _data(task, config), first=first_of_node, workers=workers)
+    validate = _validation(folders, config.held_out, task.split, device) if config.validate_steps else None
+    with scratch(Path(task.cache)) as folder:
         _take_up(folder)
 
         def reported(progress: Progress, row: Mapping[str, float]) -> None:
-            _report(folder, task.output, row, workers)
+            _report(folder, task, row, workers)
 
         train(
             config, store, folder, device=device, validate=validate, on_checkpoint=reported, say=_say,
             start=_fetched(task.start, folder), backbone=_fetched(task.backbone, folder),
         )  # fmt: skip
-
-
-@contextlib.contextmanager
-def _folder(task: Task) -> Iterator[Path]:
-    """A worker's own folder for what it writes; gone when it ends."""
-    Path(task.cache).mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="worker-", dir=task.cache) as folder:
-        yield Path(folder)
 
 
 def _say(line: str) -> None:
@@ -98,40 +98,51 @@ def _say(line: str) -> None:
     sys.stdout.flush()
 
 
-def _store(task: Task, workers: Workers) -> Path:
-    """The store, made by the first worker of each node while the others wait."""
-    import ray.train
+def _data(task: Task, config: TrainingConfig) -> tuple[Path, list[Path]]:
+    """The store on this node, and the folders of the sets with the held-out sequences where they are tracked."""
+    cache = Path(task.cache)
+    store = Path(task.store) if task.store else node_store(
+        task.data, cache, split=task.split, stride=task.stride, longest_side=task.longest_side, say=_say
+    )  # fmt: skip
+    judged = task.data if config.validate_steps else ()
+    return store, [local_set(uri, cache, task.split, config.held_out, say=_say) for uri in judged]
+
+
+def got_by_one(get: Callable[[], _Got], *, first: bool, workers: Workers) -> _Got:
+    """What `get` gives, after the `first` worker of each node has called it while the others wait, a day at most.
+
+    They wait on a group of their own: in that of the training a worker that is silent for so long is a fault.
+
+    Raises:
+        RuntimeError: it failed on another worker, with what that says; what it raises where it failed.
+    """
+    if workers.count == 1:
+        return get()
     import torch.distributed as dist
 
-    if task.store:
-        return Path(task.store)
-
-    def get() -> Path:
-        return node_store(
-            task.data, Path(task.cache), split=task.split, stride=task.stride, longest_side=task.longest_side, say=_say
-        )
-
-    # All pass the barrier whether or not their node's store could be made, or those who wait would wait on.
+    group = dist.new_group(backend="gloo", timeout=_LONGEST_WAIT)
     fault: Exception | None = None
-    if ray.train.get_context().get_local_rank() == 0:
+    if first:
         try:
             get()
         except Exception as error:
             fault = error
-    if workers.count > 1:
-        dist.barrier()
+    faults: list[str | None] = [None] * workers.count
+    dist.all_gather_object(faults, f"{type(fault).__name__}: {fault}" if fault else None, group=group)
+    dist.destroy_process_group(group)
     if fault is not None:
         raise fault
+    if others := [text for text in faults if text]:
+        raise RuntimeError(others[0])
     return get()
 
 
-def _validation(task: Task, names: tuple[str, ...], device: str) -> Validate:
+def _validation(folders: Sequence[Path], names: tuple[str, ...], split: str, device: str) -> Validate:
     from model.training.sources import find_sets
     from model.training.validate import held_out_sequences, tracking_validation
 
-    folders = [local_set(uri, Path(task.cache), task.split, names) for uri in task.data]
     sets = [one.folder for one in find_sets(folders) if one.table is None]
-    return tracking_validation(held_out_sequences(sets, names, task.split), split=task.split, device=device)
+    return tracking_validation(held_out_sequences(sets, names, split), split=split, device=device)
 
 
 def _fetched(uri: str | None, folder: Path) -> Path | None:
@@ -154,18 +165,21 @@ def _take_up(folder: Path) -> None:
             shutil.copytree(found, folder, dirs_exist_ok=True)
 
 
-def _report(folder: Path, output: str, row: Mapping[str, float], workers: Workers) -> None:
+def _report(folder: Path, task: Task, row: Mapping[str, float], workers: Workers) -> None:
     """Show the record in the output and hand the checkpoint to Ray Train, which stores it."""
     import ray.train
 
     if not workers.first:
         ray.train.report(dict(row), checkpoint=None)
         return
+    origin = {"start": task.start, "backbone": None if task.start else task.backbone}
+    settings = {**json.loads(task.config), **origin}
+    (folder / SETTINGS).write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n")
     for name in _SHOWN:
         if (folder / name).exists():
-            storage.upload_file(folder / name, storage.join(output, name))
+            storage.upload_file(folder / name, storage.join(task.output, name))
     for path in (folder / "tensorboard").glob("*"):
-        storage.upload_file(path, storage.join(output, "tensorboard", path.name))
+        storage.upload_file(path, storage.join(task.output, "tensorboard", path.name))
     with tempfile.TemporaryDirectory(prefix="checkpoint-", dir=folder) as whole:
         for name in _CARRIED:
             if (folder / name).exists():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import signal
 import subprocess
@@ -14,23 +15,25 @@ import pytest
 import torch
 
 from infra.local.seaweed import S3Settings
+from model.network import SiamMask, SiamMaskConfig
 from model.training.config import TrainingConfig
 from model.training.loop import train as train_alone
 from model.training.options import make_config
 from model.training.sources import all_pictures, find_sets
 from model.training.store import write_store
-from model.weights import load_weights
+from model.weights import load_weights, save_weights
 from pipeline import storage
 from pipeline.options import UsageError
 from pipeline.training.run import train
 from pipeline.training.worker import Task
 from tests.conftest import S3Store
 from tests.model.training.pictures import small_set
+from tests.pipeline.training.uploads import upload
 
 ROOT = Path(__file__).resolve().parents[2]
 CURVE = ("step", "rate", "total", "score", "box", "mask", "fine")
 OPTIONS = {"variant": "two", "refine": False, "steps": 6, "batch_size": 4, "workers": 0, "log_steps": 1}
-JOB = "--variant two --no-refine --steps 6 --batch-size 4 --loaders 0 --log-every 1 --all-sequences"
+JOB = "--variant two --no-refine --steps 6 --batch-size 4 --loaders 0 --log-every 1 --all-sequences --from-scratch"
 
 
 def config(**changes: object) -> TrainingConfig:
@@ -96,9 +99,7 @@ def test_two_workers_match_one_with_data_and_output_in_object_storage(
     data: Path, alone: Path, tmp_path: Path, s3_store: S3Store, s3_settings: S3Settings
 ) -> None:
     uri, output = s3_store.uri("training/shapes"), s3_store.uri("training/out")
-    for path in data.rglob("*"):
-        if path.is_file():
-            storage.upload_file(path, storage.join(uri, *path.relative_to(data).parts))
+    upload(data, uri)
     settings = config(held_out=["blue"], all_sequences=False, validate_steps=6)
     assert train(task(settings, output, tmp_path, data=(uri,)), settings, workers=2, max_failures=0) == 0
     two = curve(storage.read_bytes(storage.join(output, "losses.csv")).decode())
@@ -115,6 +116,77 @@ def test_two_workers_match_one_with_data_and_output_in_object_storage(
     assert 0 <= float(row["j_blue"]) <= 1
     assert storage.exists(storage.join(output, "weights.safetensors"))
     assert storage.exists(storage.join(output, "best.safetensors"))
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("ray_local")
+def test_held_out_sequences_of_one_of_two_sets_in_object_storage(
+    data: Path, tmp_path: Path, s3_store: S3Store, s3_settings: S3Settings
+) -> None:
+    sets = (data, small_set(tmp_path / "more", ("green",)))
+    uris = tuple(upload(folder, s3_store.uri(f"two/{folder.name}")) for folder in sets)
+    start = tmp_path / "start.safetensors"
+    save_weights(start, SiamMask(SiamMaskConfig("resnet18", "two", False)), metadata={})
+    settings = config(held_out=["blue"], all_sequences=False, validate_steps=2, steps=2)
+    asked = task(settings, str(tmp_path / "out"), tmp_path / "cache", data=uris, start=str(start))
+    assert train(asked, settings, workers=1, max_failures=0) == 0
+    [row] = list(csv.DictReader((tmp_path / "out" / "validation.csv").read_text().splitlines()))
+    assert 0 <= float(row["j_blue"]) <= 1
+    recorded = json.loads((tmp_path / "out" / "config.json").read_text())
+    assert recorded == {**json.loads(settings.to_json()), "start": str(start), "backbone": None}
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("ray_local")
+def test_a_run_that_ends_before_it_trained_does_not_hold_its_output(data: Path, tmp_path: Path) -> None:
+    start, output = tmp_path / "start.safetensors", tmp_path / "out"
+    save_weights(start, SiamMask(SiamMaskConfig("resnet18", "three", False)), metadata={})
+    asked = task(config(), str(output), tmp_path / "cache", data=(str(data),), start=str(start))
+    assert train(asked, config(), workers=1, max_failures=0) == 1
+    assert not (output / "config.json").exists()
+    other = config(variant="three", steps=2)
+    asked = task(other, str(output), tmp_path / "cache", data=(str(data),), start=str(start))
+    assert train(asked, other, workers=1, max_failures=0) == 0
+    assert json.loads((output / "config.json").read_text())["network"]["variant"] == "three"
+
+
+@pytest.mark.usefixtures("ray_local")
+def test_a_refused_command_does_not_hold_its_output(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def asked(batch_size: int) -> int:
+        settings = config(batch_size=batch_size)
+        chosen = task(settings, str(tmp_path / "out"), tmp_path, data=(str(data),))
+        return train(chosen, settings, workers=2, max_failures=0)
+
+    with pytest.raises(UsageError, match="--batch-size 7: 2 workers cannot share it"):
+        asked(7)
+    monkeypatch.setattr("pipeline.training.run._fit", lambda *_: 0)
+    assert asked(8) == 0
+
+
+@pytest.mark.usefixtures("ray_local")
+@pytest.mark.parametrize(
+    ("changes", "workers", "message"),
+    [
+        ({}, 3, "--workers 3: each needs a CPU, the cluster has them for 2"),
+        ({"cpus": 2}, 2, "--cpus-per-worker 2: the nodes have room for 1 such workers, not 2"),
+        ({"device": "cuda"}, 1, "--device cuda: 1 workers need a GPU each, the cluster has 0"),
+    ],
+)
+def test_workers_that_fit_nowhere_are_refused(
+    data: Path, tmp_path: Path, changes: dict, workers: int, message: str
+) -> None:
+    asked = task(config(batch_size=12), str(tmp_path / "out"), tmp_path, data=(str(data),), **changes)
+    with pytest.raises(UsageError, match=message):
+        train(asked, config(batch_size=12), workers=workers, max_failures=0)
+
+
+def test_a_missing_held_out_sequence_is_named(data: Path, tmp_path: Path) -> None:
+    settings = config(held_out=["blue", "black"], all_sequences=False, validate_steps=2)
+    asked = task(settings, str(tmp_path / "out"), tmp_path, data=(str(data),))
+    with pytest.raises(UsageError, match="--held-out: no train sequence black to hold out"):
+        train(asked, settings, workers=1, max_failures=0)
 
 
 @pytest.mark.parametrize(
@@ -142,7 +214,8 @@ def test_another_run_in_the_output_is_refused(data: Path, tmp_path: Path) -> Non
 
 
 def test_a_bad_option_ends_with_status_2() -> None:
-    command = [sys.executable, "jobs/train.py", "--data", "/nowhere", "--output", "out", "--stage", "third"]
+    options = "--data /nowhere --output out --stage third --from-scratch"
+    command = [sys.executable, "jobs/train.py", *options.split()]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.returncode == 2
     assert done.stderr.strip() == "error: stage 'third': expected one of joint, base, refine"

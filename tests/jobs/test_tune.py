@@ -68,7 +68,7 @@ def test_an_interrupted_search_ends_with_status_130_and_writes_nothing(tmp_path:
     assert job.stderr is not None
     try:
         deadline = time.monotonic() + 120
-        while not list(tmp_path.glob("cache/trial-*")) and time.monotonic() < deadline:
+        while not list(tmp_path.glob("cache/scratch/*")) and time.monotonic() < deadline:
             time.sleep(0.05)
         job.send_signal(number)
         _, errors = job.communicate(timeout=60)
@@ -82,3 +82,11 @@ def test_an_interrupted_search_ends_with_status_130_and_writes_nothing(tmp_path:
 def test_missing_weights_are_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="none.safetensors: there is no such file"):
         tune(search(tmp_path, tmp_path / "none.safetensors", small_set(tmp_path / "set")), str(tmp_path / "out"))
+
+
+def test_a_missing_sequence_is_named(tmp_path: Path) -> None:
+    weights = tmp_path / "w.safetensors"
+    weights.touch()
+    asked = search(tmp_path, weights, small_set(tmp_path / "set", ("red",)))
+    with pytest.raises(UsageError, match="--sequence: no train sequence blue"):
+        tune(asked, str(tmp_path / "out"))

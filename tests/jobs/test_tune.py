@@ -56,8 +56,7 @@ def test_trials_side_by_side_give_the_result_of_one_process(tmp_path: Path) -> N
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_search_ends_with_status_130_and_writes_nothing(tmp_path: Path, number: signal.Signals) -> None:
+def test_an_interrupted_search_ends_with_status_130_and_writes_nothing(tmp_path: Path) -> None:
     weights, data = tmp_path / "w.safetensors", small_set(tmp_path / "set", frames=4)
     save_weights(weights, SiamMask(SiamMaskConfig("resnet18", "three", False)), metadata={})
     command = [sys.executable, "jobs/tune.py", "--weights", str(weights), "--data", str(data)]
@@ -70,12 +69,12 @@ def test_an_interrupted_search_ends_with_status_130_and_writes_nothing(tmp_path:
         deadline = time.monotonic() + 120
         while not list(tmp_path.glob("cache/scratch/*")) and time.monotonic() < deadline:
             time.sleep(0.05)
-        job.send_signal(number)
+        job.send_signal(signal.SIGINT)
         _, errors = job.communicate(timeout=60)
     finally:
         job.kill()
     assert job.returncode == 130, errors.decode()
-    assert f"{number.name}: ended, nothing written" in errors.decode()
+    assert "SIGINT: ended, nothing written" in errors.decode()
     assert not list((tmp_path / "out").glob("*.*"))
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from model.tracker import TrackerParams
-from model.training.checkpoint import SETTINGS, WEIGHTS
+from model.training.checkpoint import BEST, SETTINGS, WEIGHTS
 from model.training.config import TrainingConfig
 from model.weights import load_weights, save_weights
 
@@ -50,7 +50,7 @@ def write_bundle(
     if start is not None:
         earlier = load_weights(start).metadata
         last: dict[str, Any] = {key: earlier[key] for key in ("training", "steps") if key in earlier}
-        if start.name == WEIGHTS and (start.parent / SETTINGS).exists():
+        if start.name in (WEIGHTS, BEST) and (start.parent / SETTINGS).exists():
             last["training"] = run_settings(start.parent)  # says too what that run started from
         before = [*earlier.get("before", ()), last]
     metadata = {

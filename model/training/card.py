@@ -25,15 +25,13 @@ its weights in `config.json`.
 
 ## What it is for
 
-Tracking and segmenting one object from a box in the first frame, class-agnostic, on a CPU or a small GPU. It was
-trained briefly on little data: expect less than of the published ResNet-50 model with thin or strongly deforming
-objects, with look-alikes that cross, and after full occlusion (there is no re-detection).
+Tracking and segmenting one object from a box in the first frame, class-agnostic{limits}.
 
 ## Figures
 
-DAVIS-2016 at 854x480, the {count} validation sequences in the project's data, tracked from their init boxes alone.
+{judged}, tracked from their init boxes alone.
 J and F on DAVIS rules, first and last frame left out. The last column is what keeping the true mask of the first
-frame scores; perfect boxes, filled, would score a J of 0.45. Tracker parameters, recorded in the file:
+frame scores{filled}. Tracker parameters, recorded in the file:
 {tracker}.
 
 {table}
@@ -58,14 +56,42 @@ frame scores; perfect boxes, filled, would score a J of 0.45. Tracker parameters
 What each command does is in [training.md](training.md).
 
 ```sh
-python -m model.training prepare --data ../shared/data --store STORE
+python -m model.training prepare --data {sets} --store STORE
 {commands}
-python -m model.training tune --weights {run}/weights.safetensors --davis ../shared/data/davis --out tracker.json \\
-    --both-ways --trials 20
-python -m model.training bundle --run {run} --davis ../shared/data/davis --tracker tracker.json \\
-    --target model/bundled/{name}.safetensors --card docs/model-card.md{start}
+python -m model.training tune --weights {run}/weights.safetensors --davis {davis} --out tracker.json{trials}
+python -m model.training bundle --run {run} --davis {davis} --tracker tracker.json \\
+    --target {target} --card {card}{start}{named}
 ```
 """
+
+_OWN = {
+    "default": " It is the default\nof every job; `--weights` takes others.",
+    "limits": """, on a CPU or a small GPU. It was
+trained briefly on little data: expect less than of the published ResNet-50 model with thin or strongly deforming
+objects, with look-alikes that cross, and after full occlusion (there is no re-detection)""",
+    "judged": "DAVIS-2016 at 854x480, the {count} validation sequences in the project's data",
+    "filled": "; perfect boxes, filled, would score a J of 0.45",
+    "tuned": """ Tracker parameters were chosen on these, played
+  forwards and backwards; the validation sequences were used for the table above and for no choice.""",
+    "machine": "; on two cores of an AMD EPYC (AVX512-BF16) that other work shared",
+    "sets": "../shared/data",
+    "davis": "../shared/data/davis",
+    "trials": " \\\n    --both-ways --trials 20",
+    "target": f"model/bundled/{NAME}.safetensors",
+    "card": "docs/model-card.md",
+    "named": "",
+}
+"""What is so of the bundled model alone."""
+
+_OTHER = {
+    **dict.fromkeys(("default", "limits", "filled", "tuned", "machine", "trials"), ""),
+    "judged": "{count} validation clips",
+    "sets": "SETS",
+    "davis": "SET",
+    "target": "{name}.safetensors",
+    "card": "CARD.md",
+    "named": ' \\\n    --name {name} \\\n    --licence "{licence}" \\\n    --data-note "{data}"',
+}
 
 
 def render_card(metadata: Mapping[str, Any], results: Sequence[Result], size: int) -> str:
@@ -79,24 +105,21 @@ def render_card(metadata: Mapping[str, Any], results: Sequence[Result], size: in
     training = metadata["training"]
     network, pairs, weights = training["network"], training["pairs"], training["weights"]
     bundled = metadata["name"] == NAME
+    told = {key: str(metadata[key]) for key in ("name", "licence", "data")}
+    words = {key: text.format(count=len(results), **told) for key, text in (_OWN if bundled else _OTHER).items()}
     runs = [*metadata.get("before", ()), {"training": training, "steps": metadata["steps"]}]
     return _CARD.format(
-        name=metadata["name"],
+        **told,
+        **words,
         branches="three branches (score, box, mask)" if network["variant"] == "three" else "two branches (score, mask)",
         refinement="refinement" if network["refine"] else "no refinement",
         backbone=_BACKBONES[network["backbone"]],
-        default=_DEFAULT if bundled else "",
         megabytes=size / 1e6,
-        licence=metadata["licence"],
-        count=len(results),
         tracker=", ".join(f"{key} {value:g}" for key, value in metadata["tracker"].items()),
         table=table(results),
         above=_compared(results),
-        data=metadata["data"],
         held_out=", ".join(training["held_out"]) or "none",
-        tuned=_TUNED if bundled else "",
-        machine=_MACHINE if bundled else "",
-        origin=_ORIGINS[_origin(runs[0])[0]],
+        origin=_ORIGINS[_origin(runs[0], bundled)[0]],
         video=pairs["video_share"],
         paste=pairs["paste_share"],
         gap=pairs["frame_gap"],
@@ -109,7 +132,7 @@ def render_card(metadata: Mapping[str, Any], results: Sequence[Result], size: in
         box_weight=weights["box"],
         score_weight=weights["score"],
         runs="\n".join(_told(number, run, len(runs)) for number, run in enumerate(runs)),
-        commands="\n".join(_command(number, run, len(runs)) for number, run in enumerate(runs)),
+        commands="\n".join(_command(number, run, len(runs), bundled) for number, run in enumerate(runs)),
         run=_folder(len(runs) - 1, len(runs)),
         start=f" \\\n    --start {_folder(len(runs) - 2, len(runs))}/weights.safetensors" if len(runs) > 1 else "",
     )
@@ -136,11 +159,12 @@ def _stages(training: Mapping[str, Any]) -> str:
     return " and ".join(told) or "nothing"
 
 
-def _command(number: int, run: Mapping[str, Any], count: int) -> str:
+def _command(number: int, run: Mapping[str, Any], count: int, bundled: bool) -> str:
     """The command of a run."""
     training = run["training"]
     network = training["network"]
-    origin = f"--start {_folder(number - 1, count)}/weights.safetensors" if number else " ".join(_origin(run)).strip()
+    first = " ".join(_origin(run, bundled)).strip()
+    origin = f"--start {_folder(number - 1, count)}/weights.safetensors" if number else first
     length = f"--steps {training['steps']}" if training["steps"] else f"--minutes {training['minutes']:g}"
     more_shares = ",".join(f"{share:g}" for share in training.get("unfreeze_more", ()))
     more = [
@@ -157,7 +181,7 @@ def _command(number: int, run: Mapping[str, Any], count: int) -> str:
     ]
     lines = [
         f"python -m model.training train --store STORE --out {_folder(number, count)}",
-        origin,
+        *([origin] if origin else []),
         f"{length} --batch-size {training['batch_size']} --learning-rate {training['learning_rate']:g} "
         f"--unfreeze-at {training['unfreeze_at']:g}",
         f"--mask-weight {training['weights']['mask']:g} --search-zoom {training['pairs']['search_zoom']:g} "
@@ -167,14 +191,14 @@ def _command(number: int, run: Mapping[str, Any], count: int) -> str:
     return " \\\n    ".join(lines)
 
 
-def _origin(run: Mapping[str, Any]) -> tuple[str, str]:
-    """Option and file that a run started from, by its record; a first run of before it was recorded had ImageNet's."""
+def _origin(run: Mapping[str, Any], bundled: bool) -> tuple[str, str]:
+    """Option and file that a run started from, by its record, or ""; without one the bundled model's was ImageNet's."""
     training = run["training"]
     if start := training.get("start"):
         return "--start", start
-    backbone = training.get("backbone", _BACKBONE)
+    backbone = training.get("backbone", _BACKBONE if bundled else "")
     if not backbone:
-        return "--from-scratch", ""
+        return ("--from-scratch" if backbone is None else ""), ""
     return "--backbone", f"../shared/data/weights/{backbone}" if backbone == _BACKBONE else backbone
 
 
@@ -189,11 +213,12 @@ def _precision(training: Mapping[str, Any]) -> str:
 _PRECISIONS = {"bf16": "bfloat16", "fp32": "float32"}
 _BACKBONES = {"resnet18": "ResNet-18", "resnet50": "ResNet-50"}
 _BACKBONE = "resnet18_imagenet_bnfolded.npz"
-_ORIGINS = {"--backbone": "Backbone from ImageNet", "--start": "From earlier weights", "--from-scratch": "From nothing"}
-_TUNED = """ Tracker parameters were chosen on these, played
-  forwards and backwards; the validation sequences were used for the table above and for no choice."""
-_MACHINE = "; on two cores of an AMD EPYC (AVX512-BF16) that other work shared"
-_DEFAULT = " It is the default\nof every job; `--weights` takes others."
+_ORIGINS = {
+    "--backbone": "Backbone from ImageNet",
+    "--start": "From earlier weights",
+    "--from-scratch": "From nothing",
+    "": "From what was not recorded",
+}
 
 
 def _compared(results: Sequence[Result]) -> str:

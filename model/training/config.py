@@ -128,10 +128,14 @@ class TrainingConfig:
 
     def check_resumes(self, earlier: str, where: str) -> None:
         """Raise ValueError, naming the setting, where a run with the settings `earlier` (JSON) is another run."""
-        before, now = json.loads(earlier), json.loads(self.to_json())
+        known = {one.name for one in fields(self)}
+        recorded = {name: value for name, value in json.loads(earlier).items() if name in known}
+        before, now = (json.loads(one.to_json()) for one in (self.from_dict(recorded), self))
+        for one in (before, now):
+            one["held_out"] = sorted(one["held_out"])
         for name in _FIXED:
-            if before.get(name) != now[name]:
+            if before[name] != now[name]:
                 raise ValueError(
-                    f"{where} holds a run with {name} {before.get(name)}, this one has {now[name]}: "
+                    f"{where} holds a run with {name} {before[name]}, this one has {now[name]}: "
                     "give the same, or another folder"
                 )

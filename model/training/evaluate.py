@@ -18,7 +18,7 @@ from model.prepare import Precision
 from model.tracker import TrackerParams
 from model.training.sources import sequence_frames, sequence_rows
 from model.training.store import mask_box
-from model.training.tables import Annotations, Frames
+from model.training.tables import Annotation, Annotations, Frames
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +65,8 @@ class ClipSet:
 def load_clips(folder: Path, split: str, names: Sequence[str] = ()) -> Iterator[Clip]:
     """The sequences of a split, all or those named, a clip an object; where there are several, each is named too.
 
-    A clip has the frames of its sequence that have masks, from the object's first on. Its init box is that of the first
-    mask, or that of the sequence's row where it has one and there is one object.
+    A clip has the frames of its sequence that have masks, from the object's first on. Its init box is that of its first
+    mask, or that of the sequence's row where it has one, there is one object and the first mask is not empty.
 
     Raises:
         ValueError: the split does not have a sequence of that name, or any, or a sequence cannot be judged.
@@ -85,11 +85,11 @@ def load_clips(folder: Path, split: str, names: Sequence[str] = ()) -> Iterator[
         frames = np.stack([pixels for _, pixels in sequence_frames(folder, row, indices)])
         alone = len(starts) == 1
         for name, start in starts.items():
-            masks = [labels[index].get(name) for index in indices[start:]]
-            empty = np.zeros(frames.shape[1:3], bool)
-            truth = np.stack([empty if one is None or one.rle is None else one.mask() != 0 for one in masks])
+            where = f"{folder}: sequence {row['sequence']}, object {name}"
+            truth = _truth([labels[index].get(name) for index in indices[start:]], frames.shape[1:3], where)
             label = row["sequence"] if alone else f"{row['sequence']} {name}"
-            yield Clip(label, frames[start:] if start else frames, truth, _init_box(row if alone else {}, truth[0]))
+            box = _init_box(row if alone and not start else {}, truth[0])
+            yield Clip(label, frames[start:] if start else frames, truth, box)
 
 
 def judged_objects(labels: Frames, where: str) -> tuple[list[int], dict[str, int]]:
@@ -104,11 +104,30 @@ def judged_objects(labels: Frames, where: str) -> tuple[list[int], dict[str, int
     starts: dict[str, int] = {}
     for place, index in enumerate(frames[:-2]):
         for name, one in labels[index].items():
-            if name not in starts and (mask := one.mask()) is not None and mask.any():
+            if name not in starts and (mask := _mask(one, where)) is not None and mask.any():
                 starts[name] = place
     if not starts:
         raise ValueError(f"{where} has {len(frames)} frames with masks; three are needed, from an object's first on")
     return frames, dict(sorted(starts.items()))
+
+
+def _truth(known: Sequence[Annotation | None], size: tuple[int, ...], where: str) -> np.ndarray:
+    """The masks of an object, bool [N, H, W], empty where there is none; ValueError, which starts with `where`."""
+    found = np.zeros((len(known), *size), bool)
+    for place, one in enumerate(known):
+        mask = None if one is None else _mask(one, where)
+        if mask is not None and mask.shape != size:
+            raise ValueError(f"{where}: a mask of {list(mask.shape)} in frames of {list(size)} (height, width)")
+        if mask is not None:
+            found[place] = mask
+    return found
+
+
+def _mask(one: Annotation, where: str) -> np.ndarray | None:
+    try:
+        return one.mask()
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
 
 
 def _init_box(row: Mapping[str, Any], first: np.ndarray) -> tuple[float, float, float, float]:

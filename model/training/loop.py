@@ -19,6 +19,7 @@ from model.training.checkpoint import (
     SETTINGS,
     WEIGHTS,
     Progress,
+    check_origin,
     load_checkpoint,
     save_checkpoint,
     write_weights,
@@ -86,7 +87,7 @@ def train(
     with _repeatable(device):
         run = _Run(config, model, out, workers, validate, on_checkpoint, say)
         if workers.first:
-            _write_settings(config, out, start=start, backbone=backbone)
+            _write_settings(config, out, resumed=run.progress.step > 0, start=start, backbone=backbone)
         try:
             run.learn_all(batches(dataset, start=run.progress.step, workers=config.workers, pin=device != "cpu"))
         finally:
@@ -106,8 +107,12 @@ def _start_from(model: SiamMask, path: Path, config: TrainingConfig) -> None:
     model.load_state_dict({**model.state_dict(), **loaded.state_dict()})
 
 
-def _write_settings(config: TrainingConfig, out: Path, *, start: Path | None, backbone: Path | None) -> None:
+def _write_settings(
+    config: TrainingConfig, out: Path, *, resumed: bool, start: Path | None, backbone: Path | None
+) -> None:
     origin = {"start": start.name if start else None, "backbone": backbone.name if backbone and not start else None}
+    if resumed and (out / SETTINGS).exists():
+        check_origin(json.loads((out / SETTINGS).read_text()), **origin, where=str(out))
     settings = {**json.loads(config.to_json()), **origin}
     (out / SETTINGS).write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n")
 

@@ -44,7 +44,9 @@ ValidateEvery = Annotated[int, typer.Option(help="steps between trackings of the
 
 
 def check_origin(*, stage: str, resnet: int, backbone: object, start: object, from_scratch: bool) -> None:
-    """Raise typer.BadParameter where a run would start from random weights that nobody asked for."""
+    """Raise typer.BadParameter where a run has two origins, or would have random weights that nobody asked for."""
+    if (backbone is not None) + (start is not None) + from_scratch > 1:
+        raise typer.BadParameter("give one of --backbone, --start and --from-scratch")
     if stage == "refine" and not start:
         raise typer.BadParameter("--stage refine trains a refinement for the weights of --start: give them")
     if resnet == 50 and backbone:

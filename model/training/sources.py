@@ -165,7 +165,10 @@ def sequence_pictures(
 def _picture(
     folder: Path, sequence: str, index: int, pixels: np.ndarray, objects: dict[str, Annotation], video: bool
 ) -> Picture:
-    masks = tuple(annotation.mask() for annotation in objects.values())
+    try:
+        masks = tuple(annotation.mask() for annotation in objects.values())
+    except ValueError as error:
+        raise ValueError(f"{folder}: sequence {sequence}, frame {index}: {error}") from error
     for mask in masks:
         if mask is not None and mask.shape != pixels.shape[:2]:
             raise ValueError(
@@ -186,7 +189,10 @@ def still_pictures(table_path: Path, *, progress: Callable[[int, int], None] | N
         rows[row["image"]].append(row)
     for number, (image, found) in enumerate(rows.items()):
         pixels = read_image(table_path.parent / image)
-        masks = tuple(decode_rle(row["mask"]) for row in found)
+        try:
+            masks = tuple(decode_rle(row["mask"]) for row in found)
+        except ValueError as error:
+            raise ValueError(f"{table_path}: {image}: {error}") from error
         if any(mask.shape != pixels.shape[:2] for mask in masks):
             raise ValueError(f"{table_path.parent / image}: {pixels.shape[:2]} pixels, masks of another size")
         objects = tuple(str(row["instance"]) for row in found)

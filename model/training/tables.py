@@ -20,6 +20,8 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 from pycocotools import mask as coco_mask
 
+from model.rle import decode
+
 _SIDES = ("x", "y", "w", "h")
 
 SEQUENCES = pa.schema(
@@ -60,7 +62,7 @@ class Annotation:
     box: tuple[float, float, float, float] | None
 
     def mask(self) -> np.ndarray | None:
-        """uint8 [H, W] of 0 and 1; None where only the box is known."""
+        """uint8 [H, W] of 0 and 1; None where only the box is known. ValueError where it cannot be read."""
         return None if self.rle is None else decode_rle(self.rle)
 
 
@@ -69,10 +71,15 @@ Frames = dict[int, dict[str, Annotation]]
 
 
 def decode_rle(rle: Mapping[str, Any]) -> np.ndarray:
-    """COCO RLE {"size": [h, w], "counts": str} to a mask uint8 [h, w] of 0 and 1."""
-    counts = rle["counts"]
-    counts = counts.encode("ascii") if isinstance(counts, str) else counts
-    return coco_mask.decode({"size": [int(side) for side in rle["size"]], "counts": counts})
+    """COCO RLE {"size": [h, w], "counts": str} to a mask uint8 [h, w] of 0 and 1.
+
+    Raises:
+        ValueError: it is none.
+    """
+    try:
+        return decode(dict(rle))
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"a mask is no COCO RLE ({error!r})") from error
 
 
 def encode_rle(mask: np.ndarray) -> dict[str, Any]:
@@ -89,6 +96,16 @@ def table_path(folder: Path, name: str) -> Path:
     raise FileNotFoundError(f"{folder}: holds neither {name}.parquet nor a folder {name} of Parquet files")
 
 
+def table_parts(folder: Path) -> list[Path]:
+    """The Parquet files of a table that is a folder, by name."""
+    return sorted(path for path in folder.rglob("*.parquet") if is_table_part(str(path.relative_to(folder))))
+
+
+def is_table_part(path: str) -> bool:
+    """Whether a file at `path` inside a table's folder is a part of it: Parquet, and neither hidden nor temporary."""
+    return path.endswith(".parquet") and not any(name.startswith((".", "_")) for name in path.split("/"))
+
+
 def read_table(
     folder: Path, name: str, required: Collection[str], conditions: Mapping[str, Collection[str]]
 ) -> pa.Table:
@@ -99,7 +116,7 @@ def read_table(
         ValueError: a file of it cannot be read, or a required column is missing; names file and column.
     """
     path = table_path(folder, name)
-    files = sorted(path.rglob("*.parquet")) if path.is_dir() else [path]
+    files = table_parts(path) if path.is_dir() else [path]
     if not files:
         raise FileNotFoundError(f"{path}: holds no Parquet file")
     for file in files:

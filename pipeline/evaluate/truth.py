@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
+from model.training.tables import is_table_part
 from pipeline import storage
 from pipeline.options import UsageError
 
@@ -49,7 +50,7 @@ class Truth:
         found: Frames = {}
         for row in table.sort_by("frame_index").to_pylist():
             where = f"{self.uri}: sequence {sequence}, frame {row['frame_index']}, object {row['object_id']}"
-            if row["mask"] is None or None in row["mask"].values():
+            if row["mask"] is None or row["mask"].get("counts") is None or row["mask"].get("size") is None:
                 raise UsageError(f"{where} has no mask: only masks can be judged")
             objects = found.setdefault(row["frame_index"], {})
             if str(row["object_id"]) in objects:
@@ -73,7 +74,7 @@ def open_truth(folder: str, *, split: str | None = None, names: tuple[str, ...] 
     files = [uri]
     if not storage.exists(uri):
         uri = storage.join(storage.parse(folder).uri, "masks")
-        files = sorted(entry.uri for entry in storage.list_files(uri) if _is_table(storage.name(entry.uri)))
+        files = sorted(one.uri for one in storage.list_files(uri) if is_table_part(one.uri.removeprefix(uri)))
         if not files:
             raise UsageError(f"--truth {folder}: holds neither masks.parquet nor a folder masks of files *.parquet")
     filesystem, _ = storage.filesystem_for(uri)
@@ -96,10 +97,6 @@ def open_truth(folder: str, *, split: str | None = None, names: tuple[str, ...] 
     if unknown := sorted(set(names) - set(objects)):
         raise UsageError(f"--names {','.join(unknown)}: not in {uri}")
     return Truth(uri, {name: objects[name] for name in objects if not names or name in names}, rows)
-
-
-def _is_table(name: str) -> bool:
-    return name.endswith(".parquet") and not name.startswith((".", "_"))
 
 
 def _of_split(rows: ds.Dataset, uri: str, split: str | None) -> ds.Dataset:

@@ -88,8 +88,8 @@ def judge_sequence(sequence: str, truth: Frames, found: Found, rules: VosRules) 
 
     ids = sorted({object_id for objects in truth.values() for object_id in objects})
     ends = (min(truth), max(truth))
-    height, width = next(iter(truth[ends[0]].values()))["size"]
-    size = (height, width)
+    one, rle = next(iter(truth[ends[0]].items()))
+    size = _read(rle, f"sequence {sequence}, frame {ends[0]}, object {one}: the truth's mask").shape
     values: dict[str, list[tuple[int, float, float, float, bool]]] = defaultdict(list)
     first: dict[str, np.ndarray] = {}
     for frame, objects in truth.items():
@@ -149,14 +149,19 @@ def fuse(masks: Mapping[str, tuple[np.ndarray, float]]) -> dict[str, np.ndarray]
     return fused
 
 
-def _decode(rle: Mapping[str, Any], size: tuple[int, int], what: str) -> np.ndarray:
+def _read(rle: Mapping[str, Any], what: str) -> np.ndarray:
     """COCO RLE as bool [H, W]; `what` it is, for messages."""
     from model.rle import decode
 
     try:
-        mask = decode(dict(rle)).astype(bool)
-    except ValueError as error:
+        return decode(dict(rle)).astype(bool)
+    except (KeyError, TypeError, ValueError) as error:
         raise UsageError(f"{what} cannot be read: {error}") from error
+
+
+def _decode(rle: Mapping[str, Any], size: tuple[int, ...], what: str) -> np.ndarray:
+    """COCO RLE of a known size as bool [H, W]; `what` it is, for messages."""
+    mask = _read(rle, what)
     if mask.shape != size:
         raise UsageError(f"{what} is of {list(mask.shape)}, but the truth's first of {list(size)}")
     return mask

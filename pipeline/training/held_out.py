@@ -30,7 +30,7 @@ def check_held_out(data: Sequence[str], names: Collection[str], split: str, opti
             held_out_sequences([one.folder for one in sets if one.table is None], names, split)
         except (FileNotFoundError, ValueError) as error:
             text = str(error)
-            for uri, place in places.items():
+            for uri, place in ((uri, place) for uri, place in places.items() if place is not None):
                 text = text.replace(str(place), uri)
             raise UsageError(f"{option}: {text}") from error
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING
@@ -48,6 +49,8 @@ def train(task: Task, config: TrainingConfig, *, workers: int, max_failures: int
 
 def _check(task: Task, config: TrainingConfig) -> None:
     """Find out before any work starts what could not work."""
+    from model.training.checkpoint import check_origin
+
     if bool(task.data) == bool(task.store):
         raise UsageError("give --data, or --store for one that every node has, and not both")
     for uri in task.data:
@@ -62,7 +65,9 @@ def _check(task: Task, config: TrainingConfig) -> None:
     try:
         settings = storage.join(task.output, SETTINGS)
         if storage.exists(settings):
-            config.check_resumes(storage.read_bytes(settings).decode(), task.output)
+            recorded = storage.read_bytes(settings).decode()
+            config.check_resumes(recorded, task.output)
+            check_origin(json.loads(recorded), start=task.start, backbone=task.backbone, where=task.output)
         storage.check_writable(task.output)
     except storage.StorageError as error:
         raise UsageError(f"--output: {error}") from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import posixpath
+import shutil
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from model.training.tables import is_table_part, table_parts
 from pipeline import storage
 from pipeline.options import UsageError
 from pipeline.training.cache import by_tenths, digest, one_at_a_time, publish, scratch
@@ -60,11 +62,12 @@ def set_tables(uri: str) -> dict[str, list[storage.Entry]]:
 
 
 def _table_files(uri: str, name: str) -> list[storage.Entry]:
-    for below in (f"{name}.parquet", f"{name}/"):
-        found = [one for one in storage.list_files(uri, below) if one.uri.endswith(".parquet")]
-        if found:
-            return sorted(found, key=lambda one: one.uri)
-    return []
+    whole = storage.entry(storage.join(uri, f"{name}.parquet"))
+    if whole is not None:
+        return [whole]
+    below = storage.join(uri, name)
+    found = [one for one in storage.list_files(below) if is_table_part(one.uri.removeprefix(below))]
+    return sorted(found, key=lambda one: one.uri)
 
 
 def set_state(uri: str) -> list[Any]:
@@ -81,7 +84,7 @@ def set_state(uri: str) -> list[Any]:
 def _local_tables(folder: Path) -> Iterator[Path]:
     yield from folder.glob("*.parquet")
     for name in _TABLES:
-        yield from (folder / name).glob("**/*.parquet")
+        yield from table_parts(folder / name)
 
 
 def local_set(
@@ -106,10 +109,12 @@ def local_set(
     # The state is taken before the tables are read: of a set that changes meanwhile the next call makes another copy.
     key = digest(at.uri, set_state(at.uri), split, sorted(names))
     folder = cache / "sets" / key / (posixpath.basename(at.uri) or "set")
-    if folder.exists():
+    tables = set_tables(at.uri)
+    if _whole(folder, tables):
         return folder
     with one_at_a_time(cache / "sets" / f"{digest(at.uri)}.lock"):
-        if not folder.exists():
+        if not _whole(folder, tables):  # those that clean temporary folders take files one by one
+            shutil.rmtree(folder, ignore_errors=True)
             with scratch(cache) as mine:
                 publish(_copy(at.uri, mine, cache / "files", split, names, say or (lambda _: None)), folder)
     return folder
@@ -190,11 +195,20 @@ def _fetch(base: str, path: str, mine: Path, files: Path) -> str:
 def _names_objects(folder: Path) -> bool:
     """Whether a local set names files in object storage."""
     try:
-        tables = set_tables(str(folder))
+        return any("://" in path for path in _named(folder))
     except FileNotFoundError:
         return False
+
+
+def _whole(folder: Path, tables: Collection[str]) -> bool:
+    """Whether a copy is there with these tables and all files that they name."""
+    there = all((folder / f"{name}.parquet").exists() for name in tables)
+    return there and all(os.path.exists(path) for path in _named(folder))
+
+
+def _named(folder: Path) -> Iterator[str]:
+    """The files that the tables of a local set name; FileNotFoundError where there is no set."""
+    tables = set_tables(str(folder))
     for one in tables.get("sequences") or [one for files in tables.values() for one in files]:
         columns = [name for name in _MEDIA if name in pq.read_schema(one.uri).names]
-        if any("://" in path for path in _media(pq.read_table(one.uri, columns=columns))):
-            return True
-    return False
+        yield from _media(pq.read_table(one.uri, columns=columns))

@@ -199,6 +199,12 @@ def test_a_mask_that_is_no_rle_is_named(counts: str, whose: str) -> None:
         judge_sequence("dog", bad if whose == "truth" else good, found, "davis")
 
 
+def test_a_first_mask_without_a_size_is_named() -> None:
+    truth = {frame: {"1": rle(square(20))} for frame in range(4)} | {0: {"1": {"size": [60], "counts": "PP1"}}}
+    with pytest.raises(UsageError, match="sequence dog, frame 0, object 1: the truth's mask cannot be read"):
+        judge_sequence("dog", truth, {}, "davis")
+
+
 def test_a_category_that_the_list_has_not_is_named(tmp_path: Path) -> None:
     write_truth(tmp_path / "truth", {"a": {frame: {"1": square(20)} for frame in range(4)}}, categories={"1": "dog"})
     (tmp_path / "c.csv").write_text("category,seen\ncat,1\n")

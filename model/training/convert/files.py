@@ -78,12 +78,15 @@ def label_rows(labels: np.ndarray, known: set[str], *, merge: bool = False) -> I
     Args:
         labels: uint8 [H, W].
         known: objects of the sequence so far, to which those of this picture are added. One that the picture does not
-            show has a row with an empty mask: it is out of sight, and a tracker that sees it errs.
+            show has a row with an empty mask: it is out of sight, and a tracker that sees it errs. A picture of new
+            objects alone says nothing of the others: YouTube-VOS's validation split labels each where it begins.
         merge: make one object, "1", of all labels.
     """
     labels = (labels != 0).astype(np.uint8) if merge else labels
-    known |= {str(value) for value in np.unique(labels) if value}
-    for name in sorted(known, key=int):
+    shown = {str(value) for value in np.unique(labels) if value}
+    told = shown | known if shown & known or not shown else shown
+    known |= shown
+    for name in sorted(told, key=int):
         mask = labels == int(name)
         yield {"object_id": name, "mask": encode_rle(mask), "area": int(np.count_nonzero(mask))}
 

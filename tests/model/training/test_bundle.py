@@ -94,12 +94,13 @@ def test_the_card_of_other_weights_claims_nothing_of_the_bundled_ones(tmp_path: 
         settings = {**json.loads(first.to_json()), "backbone": None, **origin}
         (tmp_path / name / "config.json").write_text(json.dumps(settings))
         metadata = {"steps": 30, "training": json.loads(first.to_json())}
-        save_weights(tmp_path / name / "weights.safetensors", model, metadata=metadata)
+        for file in ("weights.safetensors", "best.safetensors"):
+            save_weights(tmp_path / name / file, model, metadata=metadata)
     target = tmp_path / "mine.safetensors"
     write_bundle(
         tmp_path / "two" / "weights.safetensors", target, tracker=PRESETS["davis"], figures={}, name="mine",
         training=run_settings(tmp_path / "two"), licence="mine alone", data="two videos of mine",
-        start=tmp_path / "one" / "weights.safetensors",
+        start=tmp_path / "one" / "best.safetensors",
     )  # fmt: skip
     clip = moving_square()
     text = render_card(load_weights(target).metadata, [judge(clip, [perfect(clip, i) for i in range(5)])], 1)
@@ -108,7 +109,8 @@ def test_the_card_of_other_weights_claims_nothing_of_the_bundled_ones(tmp_path: 
     assert "- From earlier weights;" in text
     assert "--start public.pth" in text
     assert text.count("--held-out red --seed 4") == 2
-    for other in ("DAVIS-2016 (CC", "ImageNet", "EPYC", "were chosen on these"):
+    assert '--name mine \\\n    --licence "mine alone" \\\n    --data-note "two videos of mine"' in text
+    for other in ("DAVIS-2016", "ImageNet", "EPYC", "were chosen on these", "bundled/", "shared/"):
         assert other not in text
 
 

@@ -18,6 +18,8 @@ from tests.model.training.pictures import small_set, small_store
         ("--resnet 50", "nothing to start from: give --start, or --from-scratch"),
         ("--resnet 50 --backbone r50.pth", "--backbone is of ResNet-18; a ResNet-50 starts from a checkpoint"),
         ("--stage refine --from-scratch", "--stage refine trains a refinement for the weights of --start"),
+        ("--from-scratch --start a.safetensors", "give one of --backbone, --start and --from-scratch"),
+        ("--backbone r18.pth --start a.safetensors", "give one of --backbone, --start and --from-scratch"),
         ("--from-scratch --all-sequences --validate-every 5", "--validate-every tracks the held-out sequences"),
         ("--from-scratch --held-out none --validate-every 5 --davis {set}", "no train sequence none to hold out in"),
         ("--from-scratch --held-out still --validate-every 5 --davis {set}", "held-out sequence still has 1 frames"),

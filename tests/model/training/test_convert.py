@@ -21,6 +21,7 @@ from model.training.convert import (
     convert_service,
     convert_youtube_vos,
 )
+from model.training.convert.files import label_rows
 from model.training.sources import find_sets, sequence_masks, sequence_pictures, sequence_rows
 from model.training.store import Limits, write_store
 from pipeline.tables import CLIPS, MASKS, clips_table
@@ -92,6 +93,15 @@ def test_an_object_out_of_sight_has_an_empty_mask(tmp_path: Path, year: int, hid
     assert {name: [not masks[index][name].any() for index in range(3)] for name in masks[0]} == hidden
     pictures = list(sequence_pictures(tmp_path / "tables"))
     assert write_store(pictures, tmp_path / "store", Limits(shortest_side=1, mean_side=1))[0] == 2
+
+
+def test_a_picture_of_new_objects_alone_says_nothing_of_the_others() -> None:
+    known: set[str] = set()
+    one, two, none = (labels() * (labels() == 1), labels() * (labels() == 2), np.zeros_like(labels()))
+    assert [(row["object_id"], row["area"]) for row in label_rows(one, known)] == [("1", 400)]
+    assert [(row["object_id"], row["area"]) for row in label_rows(two, known)] == [("2", 300)]
+    assert [(row["object_id"], row["area"]) for row in label_rows(two, known)] == [("1", 0), ("2", 300)]
+    assert [(row["object_id"], row["area"]) for row in label_rows(none, known)] == [("1", 0), ("2", 0)]
 
 
 def test_tables_beside_the_files_may_move_with_them(tmp_path: Path) -> None:

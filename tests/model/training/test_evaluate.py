@@ -140,6 +140,43 @@ def test_each_object_of_a_sequence_is_a_clip_of_its_own(tmp_path: Path) -> None:
     np.testing.assert_array_equal(two.frames[0], one.frames[1])
 
 
+@pytest.mark.parametrize(
+    ("frame", "mask", "message"),
+    [
+        (0, {"size": [120, 160], "counts": "0"}, "sequence red: the runs of a mask add up to 0 pixels"),
+        (3, {"size": [120, 160], "counts": ""}, "sequence red, object 1: "),
+        (3, encode_rle(np.ones((16, 12))), r"sequence red, object 1: a mask of \[16, 12\] in frames of \[120, 160\]"),
+    ],
+)
+def test_an_unusable_mask_is_named(tmp_path: Path, frame: int, mask: dict, message: str) -> None:
+    rewrite_masks(small_set(tmp_path, names=("red",)), {frame: mask})
+    with pytest.raises(ValueError, match=message):
+        list(load_clips(tmp_path, "train", ["red"]))
+
+
+def test_the_init_box_of_the_row_is_that_of_the_first_frame(tmp_path: Path) -> None:
+    small_set(tmp_path, names=("red",))
+    table = pq.read_table(tmp_path / "sequences.parquet")
+    place = table.schema.get_field_index("x")
+    table = table.set_column(place, "x", pa.array([20.0] * len(table)))
+    pq.write_table(table, tmp_path / "sequences.parquet")
+    [clip] = load_clips(tmp_path, "train", ["red"])
+    assert clip.box == (20.0, 44.0, 45.0, 33.0)
+    rewrite_masks(tmp_path, {0: encode_rle(np.zeros((120, 160)))})
+    [clip] = load_clips(tmp_path, "train", ["red"])
+    assert (len(clip.frames), clip.box) == (4, (32.0, 44.0, 45.0, 33.0))
+
+
+def rewrite_masks(folder: Path, masks: dict[int, dict]) -> None:
+    """Give frames of the sequence red other masks."""
+    path = folder / "masks.parquet"
+    rows = pq.read_table(path).to_pylist()
+    for row in rows:
+        if row["sequence"] == "red":
+            row["mask"] = masks.get(row["frame_index"], row["mask"])
+    pq.write_table(pa.Table.from_pylist(rows, schema=pq.read_schema(path)), path)
+
+
 def test_a_set_without_the_split_is_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no val sequence in "):
         list(load_clips(small_set(tmp_path), "val"))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,6 +21,7 @@ from model.training.config import TrainingConfig
 from model.training.history import LOSSES, truncate
 from model.training.loop import train
 from model.training.pairs import PairRules
+from model.weights import save_weights
 from tests.model.training.pictures import small_store
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -89,6 +92,29 @@ def test_another_run_in_the_same_folder_is_refused(store: Path, tmp_path: Path) 
         train(replace(CONFIG, steps=1, unfreeze_more=(0.5,)), store, tmp_path)
     with pytest.raises(ValueError, match=r"holds a run with held_out \[.*\], this one has \['red'\]"):
         train(replace(CONFIG, steps=1, held_out=("red",)), store, tmp_path)
+
+
+def test_a_run_goes_on_though_its_record_is_older_or_in_another_order(store: Path, tmp_path: Path) -> None:
+    config = replace(CONFIG, steps=1, held_out=("red", "blue"))
+    before = json.loads(config.to_json())
+    del before["unfreeze_more"], before["weights"]["box"], before["pairs"]["grey_share"]
+    replace(config, held_out=("blue", "red")).check_resumes(json.dumps({**before, "start": None}), "here")
+    with pytest.raises(ValueError, match="here holds a run with held_out .'blue', 'red'., this one has .'red'."):
+        replace(config, held_out=("red",)).check_resumes(json.dumps(before), "here")
+
+
+def test_another_origin_in_the_same_folder_is_refused(store: Path, tmp_path: Path) -> None:
+    first, other = tmp_path / "first.safetensors", tmp_path / "other.safetensors"
+    for path in (first, other):
+        save_weights(path, SiamMask(CONFIG.network), metadata={})
+    config = replace(CONFIG, steps=1)
+    train(config, store, tmp_path / "out", start=first, say=lambda _: None)
+    shutil.copy(first, tmp_path / "out" / "first.safetensors")
+    train(config, store, tmp_path / "out", start=tmp_path / "out" / "first.safetensors", say=lambda _: None)
+    for start in (other, None):
+        with pytest.raises(ValueError, match="holds a run with start first.safetensors, this one has (other|None)"):
+            train(config, store, tmp_path / "out", start=start, say=lambda _: None)
+    assert json.loads((tmp_path / "out" / "config.json").read_text())["start"] == "first.safetensors"
 
 
 def test_rows_after_the_checkpoint_and_a_line_cut_short_are_removed(tmp_path: Path) -> None:

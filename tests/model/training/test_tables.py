@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import av
@@ -77,11 +78,14 @@ def test_a_damaged_part_is_named_and_other_files_are_passed_over(tmp_path: Path)
     (tmp_path / "masks").mkdir()
     (tmp_path / "masks.parquet").rename(tmp_path / "masks" / "part-1.parquet")
     (tmp_path / "masks" / "README").write_text("two parts")
+    (tmp_path / "masks" / "._part-1.parquet").write_bytes(b"of a Mac")
+    (tmp_path / "masks" / "_temporary" / "0").mkdir(parents=True)
+    shutil.copy(tmp_path / "masks" / "part-1.parquet", tmp_path / "masks" / "_temporary" / "0" / "part.parquet")
     assert len(list(sequence_pictures(tmp_path))) == 11
     (tmp_path / "masks" / "part-2.parquet").write_bytes((tmp_path / "masks" / "part-1.parquet").read_bytes()[:-9])
     with pytest.raises(ValueError, match=r"masks/part-2\.parquet: not a readable Parquet file"):
         list(sequence_pictures(tmp_path))
-    for part in (tmp_path / "masks").glob("*.parquet"):
+    for part in (tmp_path / "masks").glob("part*.parquet"):
         part.unlink()
     with pytest.raises(FileNotFoundError, match="masks: holds no Parquet file"):
         list(sequence_pictures(tmp_path))
@@ -152,6 +156,9 @@ def test_a_video_file_is_read_upright_up_to_the_last_frame_wanted(tmp_path: Path
         ({"images": None}, {}, "sequence s has no video and no images"),
         ({}, {"mask": None, "box": None}, "masks.parquet: sequence s, frame 0, object 1 has neither mask nor box"),
         ({}, {"mask": encode_rle(square()[:50])}, r"sequence s, frame 0 is \[120, 160\].* its mask \[50, 160\]"),
+        ({}, {"mask": {"size": [60, 100], "counts": ""}}, "sequence s, frame 0: the runs of a mask"),
+        ({}, {"mask": {"size": [60], "counts": "PP1"}}, "sequence s, frame 0: "),
+        ({}, {"mask": {"size": None, "counts": "PP1"}}, "sequence s, frame 0: a mask is no COCO RLE"),
         ({}, {"frame_index": 4}, "sequence s has 1 images and labels of frame 4"),
         ({"images": ["none.png"]}, {}, "none.png: not a readable image"),
     ],

@@ -106,6 +106,26 @@ def test_replaced_tables_and_pictures_are_copied_and_the_rest_is_not(uri: str, t
     assert all(new[path] == number for path, number in files.items())
 
 
+@pytest.mark.parametrize("gone", ["picture", "table"])
+def test_a_copy_of_which_a_file_is_gone_is_made_again(uri: str, tmp_path: Path, gone: str) -> None:
+    found = local_set(uri, tmp_path / "cache", "train")
+    rows = pq.read_table(found / "sequences.parquet").to_pylist()
+    Path(rows[0]["images"][1] if gone == "picture" else found / "sequences.parquet").unlink()
+    assert local_set(uri, tmp_path / "cache", "train") == found
+    assert pq.read_table(found / "sequences.parquet").to_pylist() == rows
+    assert all(Path(image).exists() for row in rows for image in row["images"])
+
+
+def test_hidden_and_temporary_files_are_no_parts_of_a_table(uri: str, tmp_path: Path) -> None:
+    name = storage.join(uri, "masks.parquet")
+    data = storage.read_bytes(name)
+    storage.delete_many([name])
+    for part in ("masks/part-1.parquet", "masks/_temporary/0/part.parquet", "masks/.part-2.parquet"):
+        storage.write_bytes(storage.join(uri, part), data)
+    found = local_set(uri, tmp_path / "cache", "train")
+    assert pq.read_table(found / "masks.parquet").num_rows == 11
+
+
 def test_named_sequences_share_the_files_of_the_whole_set(uri: str, tmp_path: Path) -> None:
     said: list[str] = []
     whole = local_set(uri, tmp_path, "train", say=said.append)

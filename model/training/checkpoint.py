@@ -7,11 +7,8 @@ position in the data and the state of all random draws.
 from __future__ import annotations
 
 import json
-import posixpath
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -54,20 +51,6 @@ def save_checkpoint(
     torch.save(state, partial)
     partial.replace(folder / CHECKPOINT)
     write_weights(folder / WEIGHTS, config, averaged, progress.step)
-
-
-def check_origin(recorded: Mapping[str, Any], *, start: str | None, backbone: str | None, where: str) -> None:
-    """Raise ValueError where a run with the `recorded` settings started from files of other names than these."""
-    for option, given in (("start", start), ("backbone", backbone)):
-        if option in recorded and _name(recorded[option]) != _name(given):
-            raise ValueError(
-                f"{where} holds a run with {option} {recorded[option]}, this one has {given}: "
-                "give the same, or another folder"
-            )
-
-
-def _name(path: str | None) -> str | None:
-    return None if path is None else posixpath.basename(path)
 
 
 def write_weights(path: Path, config: TrainingConfig, averaged: AveragedModel, step: int) -> None:

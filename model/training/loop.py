@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -16,20 +14,18 @@ from model.network import SiamMask
 from model.training.batches import Batch, BatchDataset, batches
 from model.training.checkpoint import (
     BEST,
-    SETTINGS,
     WEIGHTS,
     Progress,
-    check_origin,
     load_checkpoint,
     save_checkpoint,
     write_weights,
 )
 from model.training.config import TrainingConfig
 from model.training.history import History
+from model.training.origin import starting_model, write_settings
 from model.training.schedule import AveragedModel, apply_schedule, make_optimizer, trained_groups, training_mode
 from model.training.step import Counts, StepLosses, TrainingStep, batch_counts, negative_partners
 from model.training.workers import Workers
-from model.weights import load_imagenet_resnet18, load_weights
 
 Validate = Callable[[SiamMask], Mapping[str, float]]
 """Tracks the held-out sequences with a model: their scores by name, `j` among them; called by every worker."""
@@ -57,17 +53,15 @@ def train(
     Args:
         store: folder written by `model.training.store.write_store`.
         out: folder for checkpoint, weights, record and settings; made where absent.
-        backbone: ImageNet weights for a fresh start (`load_imagenet_resnet18`).
-        start: a weights file to start from instead. Its network must be that of `config`; to train a refinement
-            it may lack one.
+        backbone, start: what a fresh start begins with (`starting_model`).
         validate: called every `config.validate_steps` steps and at the end; the weights of the best `j` are kept.
         on_checkpoint: called after each checkpoint.
         say: receives progress lines.
 
     Raises:
         FileNotFoundError: there is no store.
-        ValueError: the store has no object to draw pairs from, `start` holds another network, `out` holds another run,
-            or the settings do not fit the workers.
+        ValueError: the store has no object to draw pairs from, a file to start from cannot be used, `out` holds another
+            run, or the settings do not fit the workers.
         FloatingPointError: the loss is not finite; names the step.
     """
     workers = Workers.of_group()
@@ -77,44 +71,17 @@ def train(
     dataset = BatchDataset(store, config, length=length, part=workers.rank, parts=workers.count)
     dataset.check()
     out.mkdir(parents=True, exist_ok=True)
-    torch.manual_seed(config.seed)
-    model = SiamMask(config.network)
-    if start is not None:
-        _start_from(model, start, config)
-    elif backbone is not None:
-        load_imagenet_resnet18(model, backbone)
+    model = starting_model(config, start=start, backbone=backbone)
     model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     with _repeatable(device):
         run = _Run(config, model, out, workers, validate, on_checkpoint, say)
         if workers.first:
-            _write_settings(config, out, resumed=run.progress.step > 0, start=start, backbone=backbone)
+            write_settings(config, out, resumed=run.progress.step > 0, start=start, backbone=backbone)
         try:
             run.learn_all(batches(dataset, start=run.progress.step, workers=config.workers, pin=device != "cpu"))
         finally:
             run.close()
     return run.averaged.model
-
-
-def _start_from(model: SiamMask, path: Path, config: TrainingConfig) -> None:
-    loaded = load_weights(path).model
-    found, wanted = asdict(loaded.config), asdict(model.config)
-    if config.stage == "refine":
-        found["refine"] = True
-    if found != wanted:
-        raise ValueError(
-            f"{path}: holds the network {loaded.config.to_json()}, this run trains {model.config.to_json()}"
-        )
-    model.load_state_dict({**model.state_dict(), **loaded.state_dict()})
-
-
-def _write_settings(
-    config: TrainingConfig, out: Path, *, resumed: bool, start: Path | None, backbone: Path | None
-) -> None:
-    origin = {"start": start.name if start else None, "backbone": backbone.name if backbone and not start else None}
-    if resumed and (out / SETTINGS).exists():
-        check_origin(json.loads((out / SETTINGS).read_text()), **origin, where=str(out))
-    settings = {**json.loads(config.to_json()), **origin}
-    (out / SETTINGS).write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n")
 
 
 @contextmanager

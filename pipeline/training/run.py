@@ -12,6 +12,7 @@ from pipeline.interrupt import interruptible, signal_name, take_signals_again
 from pipeline.options import UsageError
 from pipeline.raycluster import connect
 from pipeline.training.held_out import check_held_out
+from pipeline.training.origin import check_weights
 from pipeline.training.place import place
 from pipeline.training.sets import check_set
 from pipeline.training.worker import SETTINGS, Task, work
@@ -49,7 +50,7 @@ def train(task: Task, config: TrainingConfig, *, workers: int, max_failures: int
 
 def _check(task: Task, config: TrainingConfig) -> None:
     """Find out before any work starts what could not work."""
-    from model.training.checkpoint import check_origin
+    from model.training.origin import check_same_origin
 
     if bool(task.data) == bool(task.store):
         raise UsageError("give --data, or --store for one that every node has, and not both")
@@ -59,27 +60,18 @@ def _check(task: Task, config: TrainingConfig) -> None:
         raise UsageError("--validate-every needs --data: validation tracks the held-out sequences of those sets")
     if config.validate_steps:
         check_held_out(task.data, config.held_out, task.split, "--held-out")
-    for option, origin in (("--start", task.start), ("--backbone", task.backbone)):
-        if origin is not None and not _exists(option, origin):
-            raise UsageError(f"{option} {origin}: there is no such file")
+    check_weights(config, start=task.start, backbone=task.backbone)
     try:
         settings = storage.join(task.output, SETTINGS)
         if storage.exists(settings):
             recorded = storage.read_bytes(settings).decode()
             config.check_resumes(recorded, task.output)
-            check_origin(json.loads(recorded), start=task.start, backbone=task.backbone, where=task.output)
+            check_same_origin(json.loads(recorded), start=task.start, backbone=task.backbone, where=task.output)
         storage.check_writable(task.output)
     except storage.StorageError as error:
         raise UsageError(f"--output: {error}") from error
     except ValueError as error:
         raise UsageError(f"--output {error}") from error
-
-
-def _exists(option: str, uri: str) -> bool:
-    try:
-        return storage.exists(uri)
-    except storage.StorageError as error:
-        raise UsageError(f"{option}: {error}") from error
 
 
 def _fit(task: Task, workers: int, config: TrainingConfig, max_failures: int) -> int:
@@ -109,6 +101,9 @@ def _fit(task: Task, workers: int, config: TrainingConfig, max_failures: int) ->
         result = trainer.fit()
     except ray.train.TrainingFailedError as error:
         print(f"error: {_cause(error)}", file=sys.stderr)
+        return 1
+    if result.return_value:
+        print(f"error: {result.return_value}", file=sys.stderr)
         return 1
     print(_summary(result, task.output), flush=True)
     return 0

@@ -147,7 +147,10 @@ def _fetch_table(files: Sequence[storage.Entry], mine: Path) -> pa.Table:
     parts = []
     for one in files:
         storage.download(one.uri, mine / "table")
-        parts.append(pq.read_table(mine / "table"))
+        try:
+            parts.append(pq.read_table(mine / "table"))
+        except pa.ArrowException as error:
+            raise ValueError(f"{one.uri}: not a readable Parquet file ({error})") from error
     return pa.concat_tables(parts, promote_options="default")
 
 

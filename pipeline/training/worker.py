@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pipeline import storage
 from pipeline.training.cache import scratch
+from pipeline.training.origin import fetch_weights
 from pipeline.training.sets import local_set
 from pipeline.training.store import node_store
 
@@ -28,6 +29,7 @@ SETTINGS = "config.json"
 _CARRIED = ("checkpoint.pt", "weights.safetensors", "best.safetensors", "losses.csv", "validation.csv", SETTINGS)
 _SHOWN = ("weights.safetensors", "best.safetensors", "losses.csv", "validation.csv", "losses.png", SETTINGS)
 _LONGEST_WAIT = timedelta(days=1)
+_UNUSABLE = (ValueError, FileNotFoundError, storage.NotFound, storage.AccessDenied, storage.TooLarge)
 _Got = TypeVar("_Got")
 
 
@@ -61,8 +63,15 @@ class Task:
     device: str
 
 
-def work(settings: dict[str, Any]) -> None:
-    """The function that Ray Train runs in every worker."""
+class Unusable(Exception):
+    """The data cannot be used, which trying again would not change."""
+
+
+def work(settings: dict[str, Any]) -> str | None:
+    """The function that Ray Train runs in every worker: None, or what is wrong with the data.
+
+    A fault that it raises has all workers started again; one that it returns does not.
+    """
     import ray.train.torch
     import torch
 
@@ -78,7 +87,10 @@ def work(settings: dict[str, Any]) -> None:
         device = str(ray.train.torch.get_device())
     torch.set_num_threads(max(1, task.cpus))
     first_of_node = ray.train.get_context().get_local_rank() == 0
-    store, folders = got_by_one(lambda: _data(task, config), first=first_of_node, workers=workers)
+    try:
+        store, folders = got_by_one(lambda: _data(task, config), first=first_of_node, workers=workers)
+    except Unusable as fault:
+        return str(fault)
     validate = _validation(folders, config.held_out, task.split, device) if config.validate_steps else None
     with scratch(Path(task.cache)) as folder:
         _take_up(folder)
@@ -86,10 +98,13 @@ def work(settings: dict[str, Any]) -> None:
         def reported(progress: Progress, row: Mapping[str, float]) -> None:
             _report(folder, task, row, workers)
 
+        start = fetch_weights(task.start, folder) if task.start else None
+        backbone = fetch_weights(task.backbone, folder) if task.backbone and not task.start else None
         train(
-            config, store, folder, device=device, validate=validate, on_checkpoint=reported, say=_say,
-            start=_fetched(task.start, folder), backbone=_fetched(task.backbone, folder),
+            config, store, folder, start=start, backbone=backbone, device=device, validate=validate,
+            on_checkpoint=reported, say=_say,
         )  # fmt: skip
+    return None
 
 
 def _say(line: str) -> None:
@@ -114,27 +129,41 @@ def got_by_one(get: Callable[[], _Got], *, first: bool, workers: Workers) -> _Go
     They wait on a group of their own: in that of the training a worker that is silent for so long is a fault.
 
     Raises:
-        RuntimeError: it failed on another worker, with what that says; what it raises where it failed.
+        Unusable: the data cannot be used, here or on another worker.
+        RuntimeError: it failed in another way on another worker, with what that says; what it raises where it failed.
     """
-    if workers.count == 1:
-        return get()
-    import torch.distributed as dist
-
-    group = dist.new_group(backend="gloo", timeout=_LONGEST_WAIT)
+    got: list[_Got] = []
     fault: Exception | None = None
     if first:
         try:
-            get()
+            got.append(get())
+        except _UNUSABLE as error:
+            fault = Unusable(str(error))
         except Exception as error:
             fault = error
-    faults: list[str | None] = [None] * workers.count
-    dist.all_gather_object(faults, f"{type(fault).__name__}: {fault}" if fault else None, group=group)
-    dist.destroy_process_group(group)
+    faults = _gathered(fault, workers)
     if fault is not None:
         raise fault
-    if others := [text for text in faults if text]:
-        raise RuntimeError(others[0])
-    return get()
+    if faults:
+        raise faults[0]
+    return got[0] if got else get()
+
+
+def _gathered(fault: Exception | None, workers: Workers) -> list[Exception]:
+    """The faults of all workers, each of which waits for the others."""
+    if workers.count == 1:
+        return [fault] if fault else []
+    import torch.distributed as dist
+
+    group = dist.new_group(backend="gloo", timeout=_LONGEST_WAIT)
+    mine = None
+    if fault is not None:
+        unusable = isinstance(fault, Unusable)
+        mine = unusable, str(fault) if unusable else f"{type(fault).__name__}: {fault}"
+    told: list[tuple[bool, str] | None] = [None] * workers.count
+    dist.all_gather_object(told, mine, group=group)
+    dist.destroy_process_group(group)
+    return [Unusable(text) if unusable else RuntimeError(text) for unusable, text in filter(None, told)]
 
 
 def _validation(folders: Sequence[Path], names: tuple[str, ...], split: str, device: str) -> Validate:
@@ -143,16 +172,6 @@ def _validation(folders: Sequence[Path], names: tuple[str, ...], split: str, dev
 
     sets = [one.folder for one in find_sets(folders) if one.table is None]
     return tracking_validation(held_out_sequences(sets, names, split), split=split, device=device)
-
-
-def _fetched(uri: str | None, folder: Path) -> Path | None:
-    """A weights file as a local one of the same name."""
-    if uri is None:
-        return None
-    path = folder / "origin" / storage.name(uri)
-    path.parent.mkdir(exist_ok=True)
-    storage.download(uri, path)
-    return path
 
 
 def _take_up(folder: Path) -> None:

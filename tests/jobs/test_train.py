@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -138,16 +139,24 @@ def test_held_out_sequences_of_one_of_two_sets_in_object_storage(
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("ray_local")
-def test_a_run_that_ends_before_it_trained_does_not_hold_its_output(data: Path, tmp_path: Path) -> None:
-    start, output = tmp_path / "start.safetensors", tmp_path / "out"
-    save_weights(start, SiamMask(SiamMaskConfig("resnet18", "three", False)), metadata={})
-    asked = task(config(), str(output), tmp_path / "cache", data=(str(data),), start=str(start))
-    assert train(asked, config(), workers=1, max_failures=0) == 1
+def test_data_that_cannot_be_used_is_said_once_and_does_not_hold_the_output(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, output = small_set(tmp_path / "shapes"), tmp_path / "out"
+    bad = sorted((data / "red").glob("*"))[0]
+    whole = bad.read_bytes()
+    bad.write_bytes(b"no picture")
+    settings = config(variant="three", steps=2)
+    asked = task(settings, str(output), tmp_path / "cache", data=(str(data),))
+    assert train(asked, settings, workers=2, max_failures=3) == 1
+    # What Ray Train starts again ends with "training ended" and the kind of the last error.
+    assert re.search(rf"^error: {bad}: not a readable image", capsys.readouterr().err, re.MULTILINE)
     assert not (output / "config.json").exists()
-    other = config(variant="three", steps=2)
-    asked = task(other, str(output), tmp_path / "cache", data=(str(data),), start=str(start))
-    assert train(asked, other, workers=1, max_failures=0) == 0
-    assert json.loads((output / "config.json").read_text())["network"]["variant"] == "three"
+    bad.write_bytes(whole)
+    settings = config(steps=2)
+    asked = task(settings, str(output), tmp_path / "cache", data=(str(data),))
+    assert train(asked, settings, workers=1, max_failures=0) == 0
+    assert json.loads((output / "config.json").read_text())["network"]["variant"] == "two"
 
 
 @pytest.mark.usefixtures("ray_local")
@@ -180,6 +189,27 @@ def test_workers_that_fit_nowhere_are_refused(
     asked = task(config(batch_size=12), str(tmp_path / "out"), tmp_path, data=(str(data),), **changes)
     with pytest.raises(UsageError, match=message):
         train(asked, config(batch_size=12), workers=workers, max_failures=0)
+
+
+@pytest.mark.parametrize(
+    ("option", "name", "message"),
+    [
+        ("start", "start.safetensors", "holds the network .*three.*, this run trains .*two"),
+        ("start", "bad.safetensors", "is no checkpoint"),
+        ("backbone", "bad.npz", "is no readable .npz file"),
+    ],
+)
+def test_weights_that_a_run_cannot_start_from(
+    data: Path, tmp_path: Path, option: str, name: str, message: str
+) -> None:
+    path = tmp_path / name
+    if name.startswith("bad"):
+        path.write_bytes(b"no weights")
+    else:
+        save_weights(path, SiamMask(SiamMaskConfig("resnet18", "three", False)), metadata={})
+    asked = task(config(), str(tmp_path / "out"), tmp_path / "cache", data=(str(data),), **{option: str(path)})
+    with pytest.raises(UsageError, match=f"^--{option} {path}: {message}"):
+        train(asked, config(), workers=1, max_failures=0)
 
 
 def test_a_missing_held_out_sequence_is_named(data: Path, tmp_path: Path) -> None:

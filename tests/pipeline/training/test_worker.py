@@ -16,7 +16,7 @@ import torch.distributed as dist
 from model.training.workers import Workers
 from pipeline.training.worker import got_by_one
 
-rank, fails, got = int(sys.argv[2]), sys.argv[3] == "fails", []
+rank, outcome, got = int(sys.argv[2]), sys.argv[3], []
 dist.init_process_group(
     "gloo", init_method=f"file://{sys.argv[1]}", rank=rank, world_size=2, timeout=timedelta(seconds=4)
 )
@@ -25,8 +25,10 @@ def get():
     got.append(rank)
     if rank == 0:
         time.sleep(8)
-        if fails:
+        if outcome == "unusable":
             raise ValueError("clip.mp4: not a readable video")
+        if outcome == "full":
+            raise OSError("no space left on device")
     return f"data of {rank}"
 
 try:
@@ -40,12 +42,16 @@ except Exception as error:
 @pytest.mark.parametrize(
     ("outcome", "said"),
     [
-        ("works", ["data of 0, 2 times", "data of 1, 1 times"]),
+        ("works", ["data of 0, 1 times", "data of 1, 1 times"]),
         (
-            "fails",
+            "unusable",
+            ["Unusable: clip.mp4: not a readable video, 1 times", "Unusable: clip.mp4: not a readable video, 0 times"],
+        ),
+        (
+            "full",
             [
-                "ValueError: clip.mp4: not a readable video, 1 times",
-                "RuntimeError: ValueError: clip.mp4: not a readable video, 0 times",
+                "OSError: no space left on device, 1 times",
+                "RuntimeError: OSError: no space left on device, 0 times",
             ],
         ),
     ],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
 from model.anchors import SCORE_SIZE, STRIDE
@@ -114,18 +115,10 @@ def mask_windows(mask: np.ndarray, cells: np.ndarray) -> np.ndarray:
 
 def shrink_windows(windows: np.ndarray) -> np.ndarray:
     """Masks uint8 [n, 127, 127] at the base resolution: uint8 [n, 63, 63] of 0 and 1, by majority of area."""
-    covered = _SHRINK @ windows.astype(np.float32) @ _SHRINK.T
-    return (covered >= 0.5).astype(np.uint8)
-
-
-def _area_weights(source: int, target: int) -> np.ndarray:
-    """Share of each of `source` pixels in each of `target` larger ones, float32 [target, source], rows sum to 1."""
-    edges = np.arange(target + 1) * (source / target)
-    low, high = np.maximum(edges[:-1, None], np.arange(source)), np.minimum(edges[1:, None], np.arange(source) + 1)
-    return (np.clip(high - low, 0, None) * (target / source)).astype(np.float32)
-
-
-_SHRINK = _area_weights(TEMPLATE_SIZE, BASE_MASK_SIZE)
+    # Not as a product of matrices: BLAS would take a second core for it, which the network has use for.
+    size = (BASE_MASK_SIZE, BASE_MASK_SIZE)
+    covered = [cv2.resize(window.astype(np.float32), size, interpolation=cv2.INTER_AREA) for window in windows]
+    return (np.reshape(covered, (len(windows), *size)) >= 0.5).astype(np.uint8)
 
 
 def _choose(indices: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:

@@ -45,5 +45,5 @@ def test_davis_validation_above_what_perfect_boxes_would_score(
             print(f"\n{name:<20} J {value:.3f}  first mask kept {still[name]:.3f}", end="")
         print(f"\n{'mean':<20} J {np.mean(list(means.values())):.3f}  {np.mean(list(still.values())):.3f}")
     assert np.mean(list(means.values())) > 0.6
-    # The hardest sequence is above by 0.002 on the machine of the model card; another's rounding may cost a little.
-    assert all(value > still[name] - 0.02 for name, value in means.items())
+    assert np.mean([row.f.mean() for row in judged]) > 0.54
+    assert all(value > still[name] for name, value in means.items())

@@ -86,6 +86,31 @@ def test_the_card_tells_of_the_run_that_a_run_started_from(tmp_path: Path) -> No
     assert "bundle --run RUN2" in text
 
 
+def test_the_card_of_a_run_that_started_from_a_bundle_says_how_that_was_made(tmp_path: Path) -> None:
+    settings = json.loads(replace(TrainingConfig(), steps=30).to_json())
+    model, tracker = SiamMask(TrainingConfig().network), PRESETS["davis"]
+    start, target = None, tmp_path / "none"
+    for number, origin in ((1, None), (2, "weights.safetensors"), (3, "half.safetensors")):
+        folder = tmp_path / f"run{number}"
+        folder.mkdir()
+        save_weights(folder / "weights.safetensors", model, metadata={"steps": 30, "training": settings})
+        (folder / "config.json").write_text(json.dumps({**settings, "start": origin, "backbone": None}))
+        target = folder / "half.safetensors"
+        write_bundle(
+            folder / "weights.safetensors", target, tracker=tracker, training=run_settings(folder), figures={},
+            start=start,
+        )  # fmt: skip
+        start = folder / ("weights.safetensors" if number == 1 else "half.safetensors")
+    clip = moving_square()
+    text = render_card(load_weights(target).metadata, [judge(clip, [perfect(clip, i) for i in range(5)])], 1)
+    made = text.index(
+        "bundle --run RUN2 --target RUN2/half.safetensors \\\n    --start RUN1/weights.safetensors\npython -m"
+    )
+    assert text.index("--out RUN2 \\\n    --start RUN1/weights.safetensors") < made
+    assert made < text.index("--out RUN3 \\\n    --start RUN2/half.safetensors \\\n    --steps 30")
+    assert "--card docs/model-card.md \\\n    --start RUN2/half.safetensors\n" in text
+
+
 def test_the_card_of_other_weights_claims_nothing_of_the_bundled_ones(tmp_path: Path) -> None:
     model = SiamMask(TrainingConfig().network)
     first = replace(TrainingConfig(), steps=30, held_out=("red",), seed=4)

@@ -22,7 +22,7 @@ def starting_model(config: TrainingConfig, *, start: Path | None = None, backbon
 
     Args:
         start: a weights file. Its network must be that of `config`; to train a refinement it may lack one.
-        backbone: without `start`, ImageNet weights (`load_imagenet_resnet18`).
+        backbone: in its place, ImageNet weights (`load_imagenet_resnet18`).
 
     Raises:
         ValueError: a file cannot be read or holds another network; names it.
@@ -54,7 +54,7 @@ def write_settings(
     Raises:
         ValueError: a `resumed` run started from files of other names.
     """
-    origin = {"start": start.name if start else None, "backbone": backbone.name if backbone and not start else None}
+    origin = {"start": start.name if start else None, "backbone": backbone.name if backbone else None}
     if resumed and (out / SETTINGS).exists():
         check_same_origin(json.loads((out / SETTINGS).read_text()), **origin, where=str(out))
     settings = {**json.loads(config.to_json()), **origin}

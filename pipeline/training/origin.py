@@ -26,20 +26,20 @@ def fetch_weights(uri: str, folder: Path) -> Path:
 
 
 def check_weights(config: TrainingConfig, *, start: str | None, backbone: str | None) -> None:
-    """Raise UsageError, naming option and file, where a run cannot start from `start` or, without it, `backbone`."""
+    """Raise UsageError, naming option and file, where a run cannot start from the one of them given."""
     from model.training.origin import starting_model
 
-    option, uri = ("--start", start) if start else ("--backbone", backbone)
+    option, uri = ("start", start) if start else ("backbone", backbone)
     if uri is None:
         return
     with tempfile.TemporaryDirectory(prefix="siammask-weights-") as folder:
         try:
             path = fetch_weights(uri, Path(folder))
         except storage.NotFound as error:
-            raise UsageError(f"{option} {uri}: there is no such file") from error
+            raise UsageError(f"--{option} {uri}: there is no such file") from error
         except storage.StorageError as error:
-            raise UsageError(f"{option}: {error}") from error
+            raise UsageError(f"--{option}: {error}") from error
         try:
-            starting_model(config, start=path if start else None, backbone=None if start else path)
+            starting_model(config, **{option: path})
         except ValueError as error:
-            raise UsageError(f"{option} {str(error).replace(str(path), uri)}") from error
+            raise UsageError(f"--{option} {str(error).replace(str(path), uri)}") from error

@@ -43,7 +43,7 @@ class Task:
         store: a store that every node has at this path, in place of `data`.
         output: URI of the run's folder.
         split, stride, longest_side: what of `data` goes into the store.
-        start, backbone: URIs of weights to start from.
+        start, backbone: URI of weights to start from, one of the two at most.
         cache: folder of each node for sets and stores.
         cpus: what a worker claims.
         device: cpu or cuda.
@@ -99,7 +99,7 @@ def work(settings: dict[str, Any]) -> str | None:
             _report(folder, task, row, workers)
 
         start = fetch_weights(task.start, folder) if task.start else None
-        backbone = fetch_weights(task.backbone, folder) if task.backbone and not task.start else None
+        backbone = fetch_weights(task.backbone, folder) if task.backbone else None
         train(
             config, store, folder, start=start, backbone=backbone, device=device, validate=validate,
             on_checkpoint=reported, say=_say,
@@ -191,8 +191,7 @@ def _report(folder: Path, task: Task, row: Mapping[str, float], workers: Workers
     if not workers.first:
         ray.train.report(dict(row), checkpoint=None)
         return
-    origin = {"start": task.start, "backbone": None if task.start else task.backbone}
-    settings = {**json.loads(task.config), **origin}
+    settings = {**json.loads(task.config), "start": task.start, "backbone": task.backbone}
     (folder / SETTINGS).write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n")
     for name in _SHOWN:
         if (folder / name).exists():

@@ -146,6 +146,12 @@ def test_a_missing_picture_is_named_and_leaves_no_copy(uri: str, tmp_path: Path)
     assert not list(cache.glob("sets/*/shapes")) and not list(cache.glob("scratch/*"))
 
 
+def test_a_damaged_table_is_named(uri: str, tmp_path: Path) -> None:
+    storage.write_bytes(storage.join(uri, "masks.parquet"), b"PAR1 and no more")
+    with pytest.raises(ValueError, match=f"^{uri}/masks.parquet: not a readable Parquet file"):
+        local_set(uri, tmp_path / "cache", "train")
+
+
 @pytest.mark.parametrize("name", ["masks", "instances"])
 def test_stills_alone_may_be_in_object_storage(s3_store: S3Store, tmp_path: Path, name: str) -> None:
     uri = upload(stills(tmp_path / "stills", name), s3_store.uri(f"sets/{tmp_path.name}/stills"))

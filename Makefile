@@ -2,6 +2,7 @@
 #
 #   make setup TORCH="torch==2.13.0+cu130 --extra-index-url URL"    another build of torch: see docs/install.md
 #   make test ARGS="-m 'not slow' tests/model"                      a part of the tests
+#   make test TEST_PROCESSES=4                                      in four processes; with 0 in one, in the order of the files
 
 # The first interpreter here that is new enough; `make setup PYTHON=/path/to/python3.12` chooses one.
 NEW_ENOUGH := 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))'
@@ -10,6 +11,7 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python3
 VENV ?= .venv
 TORCH ?= torch==2.13.0
 ARGS ?=
+TEST_PROCESSES ?= 2
 # Judges of exports and scores, installed without what they require (their needs are in pyproject.toml, extra dev): they ask
 # for opencv-python, which writes over opencv-python-headless and does not load on a machine without a display.
 JUDGES := trackeval vos-benchmark vot-toolkit
@@ -22,7 +24,7 @@ export RAY_AUTH_MODE ?= disabled
 export RAY_USAGE_STATS_ENABLED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo cluster test lint bench docs clean
+.PHONY: help setup demo cluster test lint bench gpu docs clean
 
 help:  ## list these commands
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -53,15 +55,19 @@ demo: $(STAMP)  ## make three short clips, track them, print tables, an overlay 
 cluster: $(STAMP)  ## run the demo corpus on a cluster of three nodes with object storage, all on this machine
 	@$(BIN)/python -m infra.local.cluster $(ARGS)
 
-test: $(STAMP)  ## run all tests
-	@$(BIN)/python -m pytest $(ARGS)
+test: $(STAMP)  ## run all tests, in two processes
+	@$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder $(ARGS)
 
-lint: $(STAMP)  ## check style, imports and types
+lint: $(STAMP)  ## check style, imports, types, and that nothing is there unused
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
+	@$(BIN)/vulture
 
 bench: $(STAMP)  ## measure; prints the hardware and the ceiling beside each number
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+gpu: $(STAMP)  ## prove this machine's GPU: agreement with the CPU, memory, failures, speed; writes docs/gpu/
+	@$(BIN)/python -m benchmarks gpu $(ARGS)
 
 docs: $(STAMP)  ## build docs/ as a site in out/site; a link that leads nowhere is an error
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict

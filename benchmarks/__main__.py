@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import typer
 
-from benchmarks import end_to_end, engine, overhead, scale, stages, training
+from benchmarks import end_to_end, engine, forward, gpu, overhead, scale, stages, training
 
 app = typer.Typer(help=__doc__, add_completion=False, pretty_exceptions_enable=False)
 app.command("stages")(stages.main)
+app.command("forward")(forward.main)
 app.command("engine")(engine.main)
 app.command("end-to-end")(end_to_end.main)
 app.command("overhead")(overhead.main)
 app.add_typer(scale.app, name="scale")
 app.command("training")(training.main)
+app.command("gpu")(gpu.main)
 
 
 @app.callback(invoke_without_command=True)

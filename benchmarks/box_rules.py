@@ -14,9 +14,9 @@ import numpy as np
 import typer
 
 from benchmarks.hardware import describe
-from model.best_box import overlap
-from model.boxes import RULES, RotatedBox, box_from_mask
-from model.training.sources import sequence_masks
+from model.masks.best_overlap import overlap
+from model.masks.rotated_box import RULES, RotatedBox, box_from_mask
+from model.training.data.sources import sequence_masks
 
 PAPER_MS = 200.0  # the paper's own search for the best box runs at 5 frames/s
 

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from model.prepare import DTYPES, Precision
+from model.network.inference import DTYPES, Precision
 
 _GEMM_SIDES = {"cpu": (1024, 2048, 4096), "cuda": (4096, 8192, 16384)}
 # Channels in, channels out, side of the map, kernel: the sizes that ResNets have at a stride of 4 and 8.
@@ -51,8 +51,8 @@ def arithmetic_peak(device: str, precision: Precision, seconds: float = 0.4) -> 
             maps = maps.to(memory_format=torch.channels_last)
             work = 2 * batch * inside * outside * (side * kernel) ** 2
             rate = work * _calls_per_second(partial(layer, maps), device, seconds)
-            said = f"{kernel}x{kernel} convolution {inside} to {outside} of {side}x{side}"
-            best = max(best, Peak(rate, said), key=lambda peak: peak.flops)
+            operation = f"{kernel}x{kernel} convolution {inside} to {outside} of {side}x{side}"
+            best = max(best, Peak(rate, operation), key=lambda peak: peak.flops)
     return best
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from model.video_writer import VideoWriter
+from model.video.writer import VideoWriter
 from pipeline.demo.texture import ground
 
 Box = tuple[float, float, float, float]
@@ -29,16 +29,24 @@ class BenchClip:
     height: int
 
 
-def write_clip(path: Path, *, width: int, height: int, objects: int, frames: int, seed: int = 0) -> BenchClip:
-    """Draw and encode a clip, H.264 at 24 frames/s with a key frame a second or so."""
+def write_clip(
+    path: Path, *, width: int, height: int, objects: int, frames: int, seed: int = 0, grain: bool = False
+) -> BenchClip:
+    """Draw and encode a clip, H.264 at 24 frames/s with a key frame a second.
+
+    Without `grain` as a camera's, nearly all its bytes are those of its key frames.
+    """
     rng = np.random.default_rng(seed)
     floor = ground(rng, height + _DRIFT, width + _DRIFT, _PALETTE, cell=64).astype(np.uint8)
     side = height / 6
     columns = int(np.ceil(np.sqrt(objects * width / height)))
     rows = -(-objects // columns)
     places = [((i % columns + 0.5) * width / columns, (i // columns + 0.5) * height / rows) for i in range(objects)]
-    with VideoWriter(path, 24) as writer:
+    with VideoWriter(path, 24, group=24) as writer:
         for frame in _frames(floor, rng, places, side, width, height, frames):
+            if grain:
+                noise = cv2.resize(rng.normal(0, 4, (height // 2, width // 2, 1)), (width, height))
+                frame = np.clip(frame + noise[..., None], 0, 255).astype(np.uint8)
             writer.write(frame)
     boxes = tuple((x - side / 2, y - side / 2, side, side) for x, y in places)
     return BenchClip(path, boxes, frames, width, height)

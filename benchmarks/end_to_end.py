@@ -39,13 +39,12 @@ class JobRate:
     steady: float
     whole: float
     busy: float
-    decode_wait: float
 
 
 def job_rate(clips: list[BenchClip], weights: Path, folder: Path, **options: Any) -> JobRate:
     """Run the real job over clips, each several times under other ids, on the Ray that is running."""
-    from pipeline.options import SegmentOptions
-    from pipeline.run import run
+    from pipeline.driver.run import run
+    from pipeline.plan.options import SegmentOptions
 
     manifest, output = folder / "manifest.jsonl", folder / "out"
     manifest.write_text("".join(manifest_row(clip, f"clip-{i}") + "\n" for i, clip in enumerate(clips)))
@@ -56,14 +55,11 @@ def job_rate(clips: list[BenchClip], weights: Path, folder: Path, **options: Any
     if status:
         raise RuntimeError(f"the job ended with status {status}")
     masks = ds.dataset(output / "masks").count_rows()
-    table = ds.dataset(output / "clips").to_table(columns=["started_at", "decode_wait_s"])
+    table = ds.dataset(output / "clips").to_table(columns=["started_at"])
     first = pc.min(table["started_at"]).as_py().timestamp()
     last = max(part.stat().st_mtime for part in (output / "clips").iterdir())
     report = json.loads(next((output / "_runs").glob("*/report.json")).read_text())["run"]
-    return JobRate(
-        masks / (last - first), masks / wall, float(report.get("device_busy", 0.0)),
-        float(pc.sum(table["decode_wait_s"]).as_py()) / (last - first) / 2,
-    )  # fmt: skip
+    return JobRate(masks / (last - first), masks / wall, float(report.get("device_busy", 0.0)))
 
 
 def main(
@@ -100,9 +96,9 @@ def main(
                         save_weights(weights, random_model(backbone), metadata={"name": backbone})  # type: ignore[arg-type]
                     wanted = track_frames * (4 if backbone == "resnet18" else 1)
                     clips = [clip] * max(2 if count > 2 else 4, wanted // (frames * count))
-                    here = folder / f"{size}-{count}-{backbone}"
-                    here.mkdir()
-                    rate = job_rate(clips, weights, here, device=place, decoder=decoder, preset="vot")
+                    output = folder / f"{size}-{count}-{backbone}"
+                    output.mkdir()
+                    rate = job_rate(clips, weights, output, device=place, decoder=decoder, preset="vot")
                     peer = reference[size, count]
                     rows.append(
                         (backbone, size, count, len(clips), f"{rate.steady:.1f}", f"{peer:.1f}",

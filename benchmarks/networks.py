@@ -14,8 +14,9 @@ from typing import Literal
 import torch
 
 from benchmarks.ceiling import count_flops
+from model.engine.device import open_device
 from model.network import SiamMask, SiamMaskConfig
-from model.prepare import Precision, prepare
+from model.network.inference import Precision, float_type, prepare
 
 Backbone = Literal["resnet50", "resnet18"]
 
@@ -61,21 +62,29 @@ def forward_pass(
 ) -> tuple[Callable[[], None], float]:
     """A function that runs one pass over a batch of ready crops and waits for it, and its work a window (FLOP)."""
     network = prepare(model, device, precision)
-    kind = next(network.parameters()).dtype
+    kind = float_type(precision)
     rng = torch.Generator().manual_seed(0)
     crop = torch.rand(batch, 3, 127, 127, generator=rng).mul(255).to(device, kind)
-    search = torch.rand(batch, 3, 255, 255, generator=rng).mul(255).to(device, kind)
+    search = torch.rand(batch, 3, 255, 255, generator=rng).mul(255)
+    search = search.to(device, torch.uint8 if precision == "int8" else kind)
     search = search.to(memory_format=torch.channels_last)
     rows, middle = torch.arange(batch, device=device), torch.full((batch,), 12, device=device)
     with torch.inference_mode():
         template = network.template(crop)
 
+    place = open_device(device)
+
     @torch.inference_mode()
     def step() -> None:
+        with place.settings(exact=precision == "fp32"):
+            run()
+
+    def run() -> None:
         features = network.features(search)
         if whole:
-            response = network.respond(template, features)
-            network.refined(features, response.mask, rows, middle, middle)
+            network.respond(template, features)
+            vectors = network.mask_vectors(network.patches(features, rows, middle, middle), template.mask)
+            network.refined(features, vectors, rows, middle, middle)
         if device != "cpu":
             torch.cuda.synchronize()
 
@@ -92,8 +101,9 @@ def _flops(model: SiamMask, whole: bool) -> float:
     def step() -> None:
         features = model.features(torch.zeros(1, 3, 255, 255))
         if whole:
-            response = model.respond(template, features)
-            model.refined(features, response.mask, place, place, place)
+            model.respond(template, features)
+            vectors = model.mask_vectors(model.patches(features, place, place, place), template.mask)
+            model.refined(features, vectors, place, place, place)
 
     return count_flops(step)
 

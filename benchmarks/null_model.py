@@ -4,24 +4,29 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from model.tracker.rivals import ALONE, Others
+
 _NOTHING = np.zeros((1, 1), np.float32)
 
 
 @dataclass(frozen=True, slots=True)
 class NullOutput:
-    """An answer without a mask, read by `model.masks.finish`: the box is where the track started."""
+    """An answer without a mask, read by `model.masks.finish.finish`: the box is where the track started."""
 
     score: float
     box: np.ndarray
+    presence: float = 1.0
     mask_probability: np.ndarray = field(default_factory=lambda: _NOTHING)
     window: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0)
     threshold: float = 0.5
+    is_searched: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,15 +40,18 @@ class NullStats:
 
 
 class NullEngine:
-    """Answers every frame with the box that its track started with (`pipeline.tracking.TrackingEngine`).
+    """Answers every frame with the box that its track started with (`pipeline.actor.clip_tracker.TrackingEngine`).
 
     Args:
         frame_s: seconds that the device is taken for a track's frame; 0 answers at once. One frame at a time, as a
             device would: two callers wait for each other.
+        at_first: called before the first answer.
     """
 
-    def __init__(self, frame_s: float = 0.0) -> None:
-        self._frame_s = frame_s
+    precision = "fp32"
+
+    def __init__(self, frame_s: float = 0.0, at_first: Callable[[], None] = lambda: None) -> None:
+        self._frame_s, self._at_first = frame_s, at_first
         self._device = threading.Lock()
         self._counting = threading.Lock()
         self._steps = 0
@@ -54,7 +62,9 @@ class NullEngine:
         start = np.asarray(box, np.float64)
         return self._answer((start, NullOutput(1.0, start)))
 
-    def step(self, track: np.ndarray, frame: np.ndarray) -> Future[Any]:
+    def step(
+        self, track: np.ndarray, frame: np.ndarray, others: Others = ALONE, *, again: bool = False
+    ) -> Future[Any]:
         """The answer on the next frame."""
         return self._answer(NullOutput(0.5, track))
 
@@ -71,6 +81,8 @@ class NullEngine:
             with self._device:
                 time.sleep(self._frame_s)
         with self._counting:
+            if not self._steps:
+                self._at_first()
             self._steps += 1
         future: Future[Any] = Future()
         future.set_result(value)
@@ -78,5 +90,5 @@ class NullEngine:
 
 
 def build_null_engine(model: Any, placement: Any, precision: Any) -> NullEngine:
-    """For `pipeline.run.run(options, build_engine=…)`: an engine that costs nothing."""
+    """For `pipeline.driver.run.run(options, build_engine=…)`: an engine that costs nothing."""
     return NullEngine()

@@ -58,8 +58,8 @@ def main(
     os.environ.setdefault("RAY_AUTH_MODE", "disabled")
     import ray
 
-    from pipeline.options import SegmentOptions
-    from pipeline.run import run
+    from pipeline.driver.run import run
+    from pipeline.plan.options import SegmentOptions
 
     ray.init(log_to_driver=False, include_dashboard=False, configure_logging=False)
     rows = []

@@ -17,9 +17,10 @@ import numpy as np
 import torch
 from pycocotools import mask as coco
 
-from model.crop import SEARCH_SIZE, TEMPLATE_SIZE, SearchWindow, crop, mean_colour, search_window, template_side
-from model.network import SiamMask, Template
-from model.tracker import Chooser, TrackerParams, TrackState
+from model.network import SiamMask, Template, vectors_at
+from model.tracker import TrackerParams, TrackState
+from model.tracker.choose import Chooser
+from model.tracker.crop import SEARCH_SIZE, TEMPLATE_SIZE, SearchWindow, crop, mean_colour, search_window, template_side
 
 _LEAST_AREA = 100.0
 
@@ -93,7 +94,8 @@ class OneTrackLoop:
         response = model.respond(track.kernels, features)
         target = torch.tensor([[state.width * window.scale, state.height * window.scale]])
         choice = self._chooser.choose(response.score, response.box, target.float())
-        logits = model.refined(features, response.mask, torch.zeros(1, dtype=torch.int64), choice.row, choice.column)
+        place = (torch.zeros(1, dtype=torch.int64), choice.row, choice.column)
+        logits = model.refined(features, vectors_at(model.mask_response(track.kernels, features), *place), *place)
         moved = self._chooser.update(
             choice,
             torch.tensor([[state.centre_x, state.centre_y, state.width, state.height]], dtype=torch.float64),

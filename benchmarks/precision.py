@@ -1,4 +1,4 @@
-"""What bfloat16 and float16 change: masks against those of float32, and the J of DAVIS-2016 sequences.
+"""What bfloat16, float16 and int8 change: masks against those of float32, and the J of DAVIS-2016 sequences.
 
 python -m benchmarks.precision --davis ../shared/data/davis
 """
@@ -16,11 +16,12 @@ import typer
 from benchmarks.hardware import describe
 from model.engine import Engine
 from model.metrics import region_j
-from model.prepare import Precision
+from model.network import SiamMask
+from model.network.inference import Precision
 from model.tracker import params_from_json
 from model.training.evaluate import judge, load_clips, pasted, track
 from model.weights import load_weights
-from pipeline.options import BUNDLED_WEIGHTS
+from pipeline.plan.options import BUNDLED_WEIGHTS
 
 
 def main(
@@ -35,7 +36,7 @@ def main(
     device = "cuda" if torch.cuda.is_available() else "cpu"
     loaded = load_weights(weights)
     params = params_from_json(json.dumps(loaded.metadata.get("tracker", {})))
-    kinds: tuple[Precision, ...] = get_args(Precision)
+    kinds = _precisions(loaded.model, device)
     engines = {kind: Engine(loaded.model, params, device=device, precision=kind) for kind in kinds}
     scores: dict[str, list[float]] = {kind: [] for kind in kinds}
     overlaps: dict[str, list[float]] = {kind: [] for kind in kinds}
@@ -61,6 +62,12 @@ def main(
         print(
             f"| {kind} | {mean:.4f} | {mean - exact:+.4f} | {np.mean(overlaps[kind]):.4f} | {min(overlaps[kind]):.4f} |"
         )
+
+
+def _precisions(model: SiamMask, device: str) -> list[Precision]:
+    """Those that the network can be computed in on a device."""
+    kinds: tuple[Precision, ...] = get_args(Precision)
+    return [kind for kind in kinds if kind != "int8" or (device == "cpu" and model.int8_ranges)]
 
 
 if __name__ == "__main__":

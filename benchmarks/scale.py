@@ -37,18 +37,25 @@ class Finish:
     """A run of the null-model corpus.
 
     Attributes:
+        actors: how many there might be.
+        worked: how many tracked.
         working_s: from the first clip's start to the last one's end.
         clip_s: between the ends of two clips, by least squares over the middle three fifths: all actors are at work.
     """
 
     actors: int
+    worked: int
     working_s: float
     clip_s: float
 
 
-def build_sleeping(model: Any, placement: Any, precision: Any, *, frame_s: float) -> NullEngine:
-    """A null engine whose device is taken for a fixed time a frame, so that actors do not compete for this CPU."""
-    return NullEngine(frame_s)
+def build_sleeping(model: Any, placement: Any, precision: Any, *, frame_s: float, worked: Path) -> NullEngine:
+    """A null engine whose device is taken for a fixed time a frame, so that actors do not compete for this CPU.
+
+    Args:
+        worked: a folder that gets a file for each process that tracks.
+    """
+    return NullEngine(frame_s, (worked / str(os.getpid())).touch)
 
 
 def null_run(
@@ -59,11 +66,12 @@ def null_run(
     Args:
         actors: how many there are; with `at_first` less, how many there may be.
     """
-    from pipeline.options import ActorCount, SegmentOptions
-    from pipeline.run import run
+    from pipeline.driver.run import run
+    from pipeline.plan.options import ActorCount, SegmentOptions
 
     video = write_clip(folder / "video.mp4", width=96, height=64, objects=1, frames=frames)
-    manifest, output = folder / "manifest.jsonl", folder / f"out-{actors}"
+    manifest, output, worked = folder / "manifest.jsonl", folder / f"out-{actors}", folder / f"worked-{actors}"
+    worked.mkdir()
     same = {"video_uri": str(video.path), "objects": [{"box": video.boxes[0]}]}
     rows = [{"clip_id": f"c{i:05d}", **same} for i in range(clips)]
     manifest.write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -76,17 +84,18 @@ def null_run(
         clips_per_file=2,
         report=False,
     )
-    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()) as said:
-        status = run(options, build_engine=partial(build_sleeping, frame_s=frame_s))
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()) as log:
+        status = run(options, build_engine=partial(build_sleeping, frame_s=frame_s, worked=worked))
     if status:
-        raise RuntimeError(f"the job ended with status {status}: {said.getvalue()[-2000:]}")
+        raise RuntimeError(f"the job ended with status {status}: {log.getvalue()[-2000:]}")
     table = pq.read_table(output / "clips", columns=["started_at", "finished_at", "status"])
     if table.num_rows != clips or set(table["status"].to_pylist()) != {"ok"}:
         raise RuntimeError("not every clip was finished")
-    ends = np.sort([at.timestamp() for at in table["finished_at"].to_pylist()])
+    ends = np.sort([moment.timestamp() for moment in table["finished_at"].to_pylist()])
     middle = ends[clips // 5 : clips * 4 // 5]
     clip_s, _ = np.polyfit(np.arange(len(middle)), middle - ends[0], 1)
-    return Finish(actors, float(ends[-1]) - pc.min(table["started_at"]).as_py().timestamp(), float(clip_s))
+    working_s = float(ends[-1]) - pc.min(table["started_at"]).as_py().timestamp()
+    return Finish(actors, len(list(worked.iterdir())), working_s, float(clip_s))
 
 
 @app.command("two-actors")
@@ -101,13 +110,13 @@ def two_actors(
     os.environ.setdefault("RAY_AUTH_MODE", "disabled")
     ray.init(address="local", num_cpus=2, log_to_driver=False, include_dashboard=False, configure_logging=False)
     with tempfile.TemporaryDirectory() as name:
-        one, two = (
+        single, double = (
             null_run(Path(name), actors, clips=clips, frames=frames, frame_s=frame_ms / 1e3) for actors in (1, 2)
         )
     ray.shutdown()
     rows = []
-    for run in (one, two):
-        whole, middle = one.working_s / run.working_s, one.clip_s / run.clip_s
+    for run in (single, double):
+        whole, middle = single.working_s / run.working_s, single.clip_s / run.clip_s
         rows.append((str(run.actors), f"{run.working_s:.1f}", f"{whole:.2f}", f"{run.clip_s:.2f}", f"{middle:.2f}"))
     print(f"{describe('cpu')}; {clips} clips of {frames} frames, {frame_ms:g} ms a frame\n")
     head = ("actors", "seconds, first clip's start to last one's end", "times one actor")

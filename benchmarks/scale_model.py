@@ -10,7 +10,7 @@ import heapq
 import math
 from dataclasses import dataclass
 
-CALLS = 2  # shards that one actor works on at once, as in pipeline.placement
+CALLS = 2  # shards that one actor works on at once, as in pipeline.plan.placement
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,6 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,14 +14,14 @@ import numpy as np
 
 from benchmarks.scale_model import Rates
 from pipeline import storage
-from pipeline.lease import acquire
+from pipeline.cluster.connect import configure_data
 from pipeline.manifest import read_manifest
-from pipeline.part_names import ClipsPart
-from pipeline.parts import PartWriter
-from pipeline.raycluster import configure_data
-from pipeline.recovery import finished
-from pipeline.shards import Shard, plan_shards, read_plan, write_plan
-from pipeline.tracking import TrackedFrame
+from pipeline.output.commit import PartWriter
+from pipeline.output.index import OutputIndex
+from pipeline.output.lease import acquire
+from pipeline.output.names import ClipsPart
+from pipeline.output.schema import MaskRow
+from pipeline.plan.shards import Shard, plan_shards, read_plan, write_plan
 
 HASH = "0" * 64
 
@@ -72,21 +71,21 @@ def dispatch_seconds(folder: Path, actors: int, shards: int) -> float:
             ),
         )
     )
-    at = [time.perf_counter() for _ in done.iter_rows()]
-    assert len(at) == shards
+    times = [time.perf_counter() for _ in done.iter_rows()]
+    assert len(times) == shards
     first = shards // 4
-    return (at[-1] - at[first]) / (shards - first)
+    return (times[-1] - times[first]) / (shards - first)
 
 
 def report_seconds(reports: int = 2000) -> float:
     """Seconds that the control room takes for an actor's report."""
     import ray
 
-    from pipeline.control import Control
-    from pipeline.progress import Counts
+    from pipeline.progress.control import Control
+    from pipeline.progress.counts import Counts
 
     control = Control()
-    ray.get(control.room.counts.remote())
+    ray.get(control.room.state.remote())
     started = time.perf_counter()
     ray.get([control.room.report.remote("an actor", Counts(frames=1), Counts()) for _ in range(reports)])
     seconds = (time.perf_counter() - started) / reports
@@ -138,7 +137,7 @@ def storage_seconds(output: str, folder: Path, parts: int) -> tuple[float, float
     for number in range(parts):
         storage.write_bytes(storage.join(output, "clips", ClipsPart(f"{number + 100:016x}", 0, "ok").name), data)
     listing = _time(lambda: sum(1 for _ in storage.list_files(output, "clips/")))
-    reading = _time(lambda: sum(1 for _ in finished(output))) - listing
+    reading = _time(OutputIndex(output).refresh) - listing
     return float(np.median(committed)), listing / (parts + 8), max(0.0, reading) / (parts + 8)
 
 
@@ -147,15 +146,6 @@ class _Nothing:
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, list]:
         return {"name": [str(batch["name"][0])]}
-
-
-@dataclass(frozen=True, slots=True)
-class _Mask:
-    rle: dict[str, Any]
-    area: int
-    rbox: tuple[float, ...]
-    corners: np.ndarray
-    rbox_from_mask: bool
 
 
 def _frames(size: int) -> np.ndarray:
@@ -168,11 +158,12 @@ def _time(work: Callable[[], object]) -> float:
     return time.perf_counter() - started
 
 
-def _tracked(index: int) -> TrackedFrame:
+def _tracked(index: int) -> MaskRow:
     box = np.array([10.0, 10.0, 40.0, 30.0])
     corners = np.array([10, 10, 50, 10, 50, 40, 10, 40], np.float64)
-    mask = _Mask({"size": [1080, 1920], "counts": "0" * 60}, 1200, (30.0, 25.0, 40.0, 30.0, 0.0), corners, True)
-    return TrackedFrame("0", index, index / 30, 0.9, box, mask)
+    rle = {"size": [1080, 1920], "counts": "0" * 60}
+    rbox = (30.0, 25.0, 40.0, 30.0, 0.0)
+    return MaskRow("0", index, index / 30, 0.9, 0.9, "tracked", box, rle, 1200, rbox, corners, True)
 
 
 def _row(clip_id: str) -> dict[str, Any]:

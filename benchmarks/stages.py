@@ -20,18 +20,18 @@ import typer
 
 from benchmarks import decoding
 from benchmarks.ceiling import arithmetic_peak, copy_rate
-from benchmarks.clips import write_clip
 from benchmarks.hardware import describe
 from benchmarks.networks import forward_pass, random_model
 from benchmarks.tables import markdown
-from model.crop import SEARCH_SIZE, crop, search_window
-from model.masks import finish
+from model.engine.stepper import StepInput, Stepper
+from model.masks.finish import finish
 from model.network import SiamMask
-from model.prepare import resolve_precision
-from model.stepper import StepInput, Stepper
+from model.network.inference import resolve_precision
+from model.network.onednn import FusedSiamMask, Int8SiamMask
 from model.tracker import PRESETS, TrackState
-from pipeline.spool import Spool
-from pipeline.tracking import TrackedFrame
+from model.tracker.crop import SEARCH_SIZE, crop, search_window
+from pipeline.output.schema import MaskRow
+from pipeline.output.spool import Spool
 
 _SIZES = {"480p": (854, 480), "1080p": (1920, 1080), "4K": (3840, 2160)}
 _OBJECT = 160.0  # pixels of the object's box, the same in every frame size
@@ -71,7 +71,7 @@ def crop_ms(width: int, height: int, seconds: float) -> tuple[float, float]:
 class _Ready:
     """In place of a network: the answers it gave once, again and again."""
 
-    def __init__(self, network: SiamMask) -> None:
+    def __init__(self, network: SiamMask | FusedSiamMask | Int8SiamMask) -> None:
         self.config = network.config
         self._network, self._answers = network, dict[str, Any]()
 
@@ -95,8 +95,8 @@ def step_ms(batch: int, backbone: str, precision: Any, device: str, seconds: flo
     state = TrackState(400.0, 200.0, 100.0, 80.0)
     inputs = [StepInput(kernels, search, state, 0.8, (480, 854), hold=False)] * batch
     stepper._model = _Ready(stepper._model)  # type: ignore[assignment]
-    rest = _ms(lambda: stepper.launch(inputs).result(), seconds)
-    return _ms(forward, seconds) / batch, rest / batch, flops
+    whole_step = _ms(lambda: stepper.launch(inputs).result(), seconds)
+    return _ms(forward, seconds) / batch, whole_step / batch, flops
 
 
 def write_ms(rows: int) -> tuple[float, float]:
@@ -105,7 +105,8 @@ def write_ms(rows: int) -> tuple[float, float]:
     mask = (np.hypot(*grid) < 42).astype(np.float32)
     answer = _Answer(np.array([300.0, 200.0, 160, 160]), mask, (300.0, 200.0, 320.0, 320.0))
     finished = finish(answer, 1080, 1920, "mbr")
-    frames = [TrackedFrame("0", i, i / 24, 0.9, answer.box, finished) for i in range(rows)]
+    result = (finished.rle, finished.area, finished.rbox, finished.corners, finished.rbox_from_mask)
+    frames = [MaskRow("0", i, i / 24, 0.9, 0.9, "tracked", answer.box, *result) for i in range(rows)]
     with tempfile.TemporaryDirectory() as folder:
         spool, part = Spool(Path(folder)), Path(folder) / "part.parquet"
         started = time.perf_counter()
@@ -141,12 +142,11 @@ def main(
     rows: list[tuple[str, str, float, str, float]] = []
     with tempfile.TemporaryDirectory() as folder:
         for name in ("480p", "1080p"):
-            width, height = _SIZES[name]
-            clip = write_clip(Path(folder) / f"{name}.mp4", width=width, height=height, objects=2, frames=60)
-            limit = 1e3 / decoding.ceiling(clip.path, 3)
-            for decoder in ("pyav", "decord"):
-                ours = 1e3 / decoding.frames_per_second(clip.path, decoder, 3)
-                rows.append((f"decode to RGB, {decoder}, {name}", "frame", ours, "FFmpeg alone, no RGB", limit))
+            costs = decoding.decoding_costs(Path(folder), *_SIZES[name], repeats=3)
+            for decoder, alone in (("pyav", "PyAV alone"), ("decord", "decord alone")):
+                cost, peer = costs[f"ours, {decoder}"], costs[alone]
+                rows.append((f"start decoding, {decoder}, {name}", "clip", cost.start, alone, peer.start))
+                rows.append((f"decode to RGB, {decoder}, {name}", "frame", cost.frame, alone, peer.frame))
     for name in ("480p", "4K"):
         ours, limit = crop_ms(*_SIZES[name], seconds)
         rows.append((f"crop, {name}", "track-frame", ours, "resize of the window alone", limit))
@@ -170,11 +170,11 @@ def main(
 def _ms(function: Callable[[], object], seconds: float, spans: int = 10) -> float:
     """Milliseconds a call: the median of some spans."""
     function()
-    found = []
+    seconds_a_call = []
     for _ in range(spans):
         started, calls = time.perf_counter(), 0
         while not calls or time.perf_counter() - started < seconds / spans:
             function()
             calls += 1
-        found.append((time.perf_counter() - started) / calls)
-    return 1e3 * float(np.median(found))
+        seconds_a_call.append((time.perf_counter() - started) / calls)
+    return 1e3 * float(np.median(seconds_a_call))

@@ -21,11 +21,11 @@ import typer
 from benchmarks.hardware import describe
 from model.network import SiamMaskConfig
 from model.network.siammask import Backbone
-from model.training.batches import Batch, BatchDataset
 from model.training.config import TrainingConfig
+from model.training.data.batches import Batch, BatchDataset
+from model.training.data.training_store import Picture, write_store
 from model.training.history import LOSSES, read_rows
 from model.training.loop import train
-from model.training.store import Picture, write_store
 
 
 def main(

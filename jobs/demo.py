@@ -11,32 +11,40 @@ import shutil
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-import typer
 from rich.console import Console
+from typer import Option
+
+if __name__ == "__main__":  # as a script, the checkout it lies in comes before any installed copy
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from model.command_line import command_line, main
+from pipeline.errors import UsageError
+from pipeline.job import FINISHED
 
 ROOT = Path(__file__).resolve().parents[1]
-if __name__ == "__main__":  # as a script, the checkout it lies in comes before any installed copy
-    sys.path.insert(0, str(ROOT))
-
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
 
-@app.command()
-def demo(
+@dataclass(frozen=True, slots=True)
+class DemoOptions:
+    """What `jobs/demo.py` was asked to do."""
+
     folder: Annotated[
-        Path, typer.Option(help="Where all files go; an earlier demo there is removed.", metavar="DIR")
-    ] = ROOT / "out" / "demo",
-    weights: Annotated[str | None, typer.Option(help="Other weights than the bundled model.", metavar="URI")] = None,
-) -> None:
+        Path, Option(help="Where all files go; an earlier demo there is removed.", metavar="DIR")
+    ] = ROOT / "out" / "demo"
+    weights: Annotated[str | None, Option(help="Other weights than the bundled model.", metavar="URI")] = None
+
+
+def demo(options: DemoOptions) -> int:
     """Make a small corpus, run the main job on it, and print where the results are and what they say."""
-    started = time.monotonic()
+    started, folder = time.monotonic(), options.folder
     _clear(folder)
     from pipeline.demo.corpus import write_corpus
     from pipeline.demo.tour import mean_overlap, queries, show
-    from pipeline.render import render_clip
+    from pipeline.render.video import render_clip
 
     terminal = Console(soft_wrap=True) if sys.stdout.isatty() else Console(width=140, soft_wrap=True)
     corpus = write_corpus(folder / "corpus")
@@ -45,13 +53,13 @@ def demo(
     output = folder / "run"
     command = [sys.executable, str(ROOT / "jobs" / "segment.py")]
     command += ["--manifest", str(corpus.manifest), "--output", str(output), "--strict"]
-    command += ["--weights", weights] if weights else []
+    command += ["--weights", options.weights] if options.weights else []
     terminal.print("$ " + " ".join(["python", "jobs/segment.py", *command[2:]]), markup=False)
     # A Ray of the demo's own, whatever runs on this machine; on loopback it needs no token.
     environment = {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0", **os.environ, "RAY_ADDRESS": "local"}
     status = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL).returncode
     if status:
-        raise SystemExit(status)
+        return status
 
     overlays = [folder / "overlay" / f"{video.stem}.mp4" for video in corpus.videos]
     for video, overlay in zip(corpus.videos, overlays, strict=True):
@@ -64,6 +72,7 @@ def demo(
     for report in sorted((output / "_runs").glob("*/report.html")):
         terminal.print(f"report    {report.parent}", highlight=False)
     terminal.print(f"done in {time.monotonic() - started:.0f} s", highlight=False)
+    return FINISHED
 
 
 def _clear(folder: Path) -> None:
@@ -74,5 +83,7 @@ def _clear(folder: Path) -> None:
         shutil.rmtree(folder / name, ignore_errors=True)
 
 
+app = command_line(demo, UsageError)
+
 if __name__ == "__main__":
-    app()
+    main(app)

@@ -10,131 +10,133 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
+from typer import Option
 
 if __name__ == "__main__":  # as a script, the checkout it lies in comes before any installed copy
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from pipeline.options import UsageError
+from model.command_line import add_command, comma_separated, main, new_app
+from pipeline.errors import UsageError
+from pipeline.evaluate.engine import EngineOptions
+from pipeline.job import FINISHED, run_job
 
 if TYPE_CHECKING:
     from model.metrics import Rule, Window
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None, no_args_is_help=True)
-
-Names = Annotated[str, typer.Option(help="Only these sequences.", metavar="A,B,...")]
-Report = Annotated[str, typer.Option(help="Folder for tables, Markdown and charts.", metavar="URI")]
+Names = Annotated[tuple[str, ...], Option(help="Only these sequences.", metavar="A,B,...", parser=comma_separated)]
+Report = Annotated[str, Option(help="Folder for tables, Markdown and charts.", metavar="URI")]
 
 
-@app.callback()
-def evaluate() -> None:
-    """Score masks by the rules of DAVIS and YouTube-VOS, or rotated boxes by VOT's."""
-    logging.basicConfig(level=logging.WARNING, format="warning: %(message)s", stream=sys.stderr)
+@dataclass(frozen=True, slots=True)
+class VosOptions:
+    """What `evaluate vos` was asked to do."""
 
-
-@app.command()
-def vos(
-    output: Annotated[str, typer.Option(help="The output folder of a run.", metavar="URI")],
-    truth: Annotated[str, typer.Option(help="Folder with the truth's masks.parquet.", metavar="URI")],
-    split: Annotated[str | None, typer.Option(help="Split of the truth, where it has several.")] = None,
-    names: Names = "",
-    rules: Annotated[str, typer.Option(help="davis or youtube-vos.")] = "davis",
+    output: Annotated[str, Option(help="The output folder of a run.", metavar="URI")]
+    truth: Annotated[str, Option(help="Folder with the truth's masks.parquet.", metavar="URI")]
+    split: Annotated[str | None, Option(help="Split of the truth, where it has several.")] = None
+    names: Names = ()
+    rules: Annotated[str, Option(help="davis or youtube-vos.")] = "davis"
     categories: Annotated[
-        str | None, typer.Option(help="Which categories training has seen: category, seen.", metavar="URI")
-    ] = None,
-    report: Report = "out/evaluation",
-) -> None:
+        str | None, Option(help="Which categories training has seen: category, seen.", metavar="URI")
+    ] = None
+    report: Report = "out/evaluation"
+
+
+@dataclass(frozen=True, slots=True)
+class VotOptions:
+    """What `evaluate vot` was asked to do."""
+
+    sequences: Annotated[Path, Option(help="Folder of sequences with rotated ground truth.", metavar="DIR")]
+    tracker: EngineOptions = EngineOptions()
+    names: Names = ()
+    challenge: Annotated[str, Option(help="Whose EAO window: vot2015 to vot2018, or LOW:HIGH.")] = "vot2018"
+    at_once: Annotated[int, Option(help="Sequences tracked side by side.", min=1)] = 1
+    report: Report = "out/evaluation"
+
+
+def vos(options: VosOptions) -> int:
     """J and F, mean, recall and decay, of every object of the truth, from the masks of a run."""
-
-    def judge() -> str:
-        from pipeline import storage
-        from pipeline.evaluate.categories import seen_objects
-        from pipeline.evaluate.truth import open_truth
-        from pipeline.evaluate.vos import VOS_RULES, judge_vos
-        from pipeline.evaluate.vos_tables import warn_missing
-        from pipeline.evaluate.write import write_vos
-        from pipeline.reading import open_run
-
-        if rules not in VOS_RULES:
-            raise UsageError(f"--rules {rules!r}: expected one of {', '.join(VOS_RULES)}")
-        true = open_truth(truth, split=split, names=_listed(names))
-        seen = seen_objects(categories, true) if categories else None
-        run = open_run(output)
-        storage.check_writable(report)
-        scores = list(judge_vos(run, true, rules, seen))
-        about = {"output": output, "truth": truth, **({"split": split} if split else {}), "rules": rules}
-        return write_vos(report, scores, about, warn_missing(scores))
-
-    _finish(judge, report)
+    return _evaluate(lambda: _judge_vos(options), options.report)
 
 
-@app.command()
-def vot(
-    sequences: Annotated[Path, typer.Option(help="Folder of sequences with rotated ground truth.", metavar="DIR")],
-    weights: Annotated[
-        str | None, typer.Option(help="Our safetensors or a public SiamMask .pth [the bundled model].", metavar="URI")
-    ] = None,
-    preset: Annotated[
-        str | None, typer.Option(help="Tracker: vot, vot18, davis or a JSON file [the weights' own].")
-    ] = None,
-    names: Names = "",
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    precision: Annotated[str, typer.Option(help="auto, fp32, bf16 or fp16.")] = "fp32",
-    rotated_box: Annotated[str, typer.Option(help="minmax, mbr, opt or ellipse.")] = "mbr",
-    challenge: Annotated[str, typer.Option(help="Whose EAO window: vot2015 to vot2018, or LOW:HIGH.")] = "vot2018",
-    at_once: Annotated[int, typer.Option(help="Sequences tracked side by side.", min=1)] = 1,
-    report: Report = "out/evaluation",
-) -> None:
+def vot(options: VotOptions) -> int:
     """Accuracy, robustness and EAO of the tracker, run here under the supervised protocol."""
-
-    def judge() -> str:
-        from pipeline import storage
-        from pipeline.evaluate.engine import check_rotated_box, open_engine
-        from pipeline.evaluate.sequences import find_sequences
-        from pipeline.evaluate.vot import judge_vot
-        from pipeline.evaluate.write import write_vot
-
-        windows = _windows(challenge)
-        check_rotated_box(rotated_box)
-        found = find_sequences(sequences, _listed(names))
-        storage.check_writable(report)
-        with open_engine(weights, preset=preset, device=device, precision=precision, tracks=at_once) as engine:
-            result = judge_vot(
-                found,
-                engine,
-                windows=windows,
-                rotated_box=rotated_box,
-                at_once=at_once,
-                done=lambda each: print(f"{each.name}: {len(each)} frames, {len(each.losses)} lost", file=sys.stderr),
-            )
-        about = {
-            "weights": weights or "the bundled model",
-            "preset": preset or "the weights' own",
-            "rotated box": rotated_box,
-            "EAO window": f"{challenge}, low to high in frames",
-        }
-        return write_vot(report, result, about)
-
-    _finish(judge, report)
+    return _evaluate(lambda: _judge_vot(options), options.report)
 
 
-def _finish(judge: Callable[[], str], report: str) -> None:
+def _judge_vos(options: VosOptions) -> str:
+    from pipeline import storage
+    from pipeline.evaluate.categories import seen_objects
+    from pipeline.evaluate.truth import open_truth
+    from pipeline.evaluate.vos import VOS_RULES, judge_vos
+    from pipeline.evaluate.vos_tables import warn_missing
+    from pipeline.evaluate.write import write_vos
+    from pipeline.reading import open_run
+
+    if options.rules not in VOS_RULES:
+        raise UsageError(f"--rules {options.rules!r}: expected one of {', '.join(VOS_RULES)}")
+    truth = open_truth(options.truth, split=options.split, names=options.names)
+    seen = seen_objects(options.categories, truth) if options.categories else None
+    run = open_run(options.output)
+    storage.check_writable(options.report)
+    scores = list(judge_vos(run, truth, options.rules, seen))
+    split = {"split": options.split} if options.split else {}
+    about = {"output": options.output, "truth": options.truth, **split, "rules": options.rules}
+    return write_vos(options.report, scores, about, warn_missing(scores))
+
+
+def _judge_vot(options: VotOptions) -> str:
+    from pipeline import storage
+    from pipeline.evaluate.engine import open_engine
+    from pipeline.evaluate.sequences import find_sequences
+    from pipeline.evaluate.vot import judge_vot
+    from pipeline.evaluate.write import write_vot
+
+    windows = _windows(options.challenge)
+    options.tracker.check_rotated_box()
+    sequences = find_sequences(options.sequences, options.names)
+    storage.check_writable(options.report)
+    with open_engine(options.tracker, tracks=options.at_once) as engine:
+        result = judge_vot(
+            sequences,
+            engine,
+            windows=windows,
+            rotated_box=options.tracker.rotated_box,
+            at_once=options.at_once,
+            done=lambda each: print(f"{each.name}: {len(each)} frames, {len(each.losses)} lost", file=sys.stderr),
+        )
+    about = {
+        "weights": options.tracker.weights or "the bundled model",
+        "preset": options.tracker.preset or "the weights' own",
+        "rotated box": options.tracker.rotated_box,
+        "EAO window": f"{options.challenge}, low to high in frames",
+    }
+    return write_vot(options.report, result, about)
+
+
+def _evaluate(judge: Callable[[], str], report: str) -> int:
+    """Judge, and print the report's text and where it lies."""
     from pipeline.reading import NoSuchRun
     from pipeline.storage import StorageError
 
-    try:
-        print(judge())
-    except (UsageError, StorageError, NoSuchRun) as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
-    print(f"report    {report}")
+    def work() -> int:
+        try:
+            print(judge())
+        except (StorageError, NoSuchRun) as error:
+            raise UsageError(str(error)) from error
+        print(f"report    {report}")
+        return FINISHED
 
-
-def _listed(names: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in names.split(",") if name.strip())
+    return run_job(
+        work,
+        interrupted="interrupted by {signal}: the report is not whole",
+        log_level=logging.WARNING,
+        log_format="warning: %(message)s",
+    )
 
 
 def _windows(challenge: str) -> dict[Rule, Window]:
@@ -149,5 +151,11 @@ def _windows(challenge: str) -> dict[Rule, Window]:
     return dict.fromkeys(RULES, (int(low), int(high)))
 
 
+app = new_app(
+    no_args_is_help=True, help="Score masks by the rules of DAVIS and YouTube-VOS, or rotated boxes by VOT's."
+)
+add_command(app, vos, UsageError)
+add_command(app, vot, UsageError)
+
 if __name__ == "__main__":
-    app()
+    main(app)

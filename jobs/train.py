@@ -8,89 +8,78 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import BadParameter, Option
 
 if __name__ == "__main__":  # as a script, the checkout it lies in comes before any installed copy
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from pipeline.raycluster import choose_authentication
+from pipeline.cluster.connect import choose_authentication
 
 if __name__ == "__main__":
     choose_authentication()
 
-from model.training import options
+from model.command_line import command_line, main
+from model.training.options import Recipe
 from pipeline import storage
-from pipeline.options import UsageError
+from pipeline.errors import UsageError
 from pipeline.training.cache import default_cache
 from pipeline.training.worker import Task
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+
+@dataclass(frozen=True, slots=True)
+class TrainOptions:
+    """What `jobs/train.py` was asked to do."""
+
+    output: Annotated[str, Option(help="Folder for checkpoints, weights and record; the same again resumes.")]
+    data: Annotated[tuple[str, ...], Option(help="Training set (sequences, masks); may be repeated.")] = ()
+    store: Annotated[str | None, Option(help="A prepared store at this path on every node instead.")] = None
+    split: Annotated[str, Option(help="Split of the sets to train on.")] = "train"
+    stride: Annotated[int, Option(help="Take every n-th video frame.")] = 1
+    longest_side: Annotated[int, Option(help="Reduce larger pictures to this many pixels.")] = 1280
+    backbone: Annotated[str | None, Option(help="torchvision's ResNet-18 (.pth).", metavar="URI")] = None
+    start: Annotated[str | None, Option(help="A weights file to start from instead.", metavar="URI")] = None
+    steps: Annotated[int, Option(help="Steps to train for.")] = 20_000
+    batch_size: Annotated[int, Option(help="pairs a step, of all workers together")] = 64
+    recipe: Recipe = Recipe()
+    loaders: Annotated[int, Option(help="processes that make batches, a worker")] = 1
+    checkpoint_every: Annotated[int, Option(help="Steps between checkpoints.")] = 200
+    workers: Annotated[int, Option(help="Training workers [one a GPU, or one]; they share each batch.")] = 0
+    cpus_per_worker: Annotated[int, Option(help="CPUs of a worker [a node's, shared by its workers].")] = 0
+    device: Annotated[str, Option(help="auto, cpu or cuda.")] = "auto"
+    cache: Annotated[str | None, Option(help="Folder of each node for copied sets and stores.")] = None
+    max_failures: Annotated[int, Option(help="How often workers that died are started again.")] = 3
 
 
-@app.command()
-def train(
-    output: Annotated[str, typer.Option(help="Folder for checkpoints, weights and record; the same again resumes.")],
-    data: Annotated[list[str] | None, typer.Option(help="Training set (sequences, masks); may be repeated.")] = None,
-    store: Annotated[str | None, typer.Option(help="A prepared store at this path on every node instead.")] = None,
-    split: Annotated[str, typer.Option(help="Split of the sets to train on.")] = "train",
-    stride: Annotated[int, typer.Option(help="Take every n-th video frame.")] = 1,
-    longest_side: Annotated[int, typer.Option(help="Reduce larger pictures to this many pixels.")] = 1280,
-    backbone: Annotated[str | None, typer.Option(help="torchvision's ResNet-18 (.pth).", metavar="URI")] = None,
-    start: Annotated[str | None, typer.Option(help="A weights file to start from instead.", metavar="URI")] = None,
-    from_scratch: options.FromScratch = False,
-    steps: Annotated[int, typer.Option(help="Steps to train for.")] = 20_000,
-    batch_size: options.BatchSize = 64,
-    learning_rate: options.LearningRate = None,
-    resnet: options.Resnet = 18,
-    variant: options.Variant = "three",
-    refine: options.Refine = True,
-    stage: options.StageName = "joint",
-    schedule: options.ScheduleName = "cosine",
-    unfreeze_at: options.UnfreezeAt = 0.15,
-    unfreeze_more: options.UnfreezeMore = "",
-    mask_weight: options.MaskWeight = 36.0,
-    search_zoom: options.SearchZoom = 0.18,
-    distractors: options.Distractors = 0.25,
-    precision: options.PrecisionName = "bf16",
-    held_out: options.HeldOut = None,
-    all_sequences: options.AllSequences = False,
-    seed: options.Seed = 1,
-    loaders: options.Loaders = 1,
-    log_every: options.LogEvery = 20,
-    validate_every: options.ValidateEvery = 0,
-    checkpoint_every: Annotated[int, typer.Option(help="Steps between checkpoints.")] = 200,
-    workers: Annotated[int, typer.Option(help="Training workers [one a GPU, or one]; they share each batch.")] = 0,
-    cpus_per_worker: Annotated[int, typer.Option(help="CPUs of a worker [a node's, shared by its workers].")] = 0,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    cache: Annotated[str | None, typer.Option(help="Folder of each node for copied sets and stores.")] = None,
-    max_failures: Annotated[int, typer.Option(help="How often workers that died are started again.")] = 3,
-) -> None:
+def train(options: TrainOptions) -> int:
     """Train on DATA into OUTPUT; every option of the network and the recipe is that of `model.training train`."""
     from pipeline.training.run import train as run
 
-    try:
-        options.check_origin(stage=stage, resnet=resnet, backbone=backbone, start=start, from_scratch=from_scratch)
-        config = options.make_config(
-            resnet=resnet, variant=variant, refine=refine, stage=stage, schedule=schedule, steps=steps,
-            batch_size=batch_size, learning_rate=learning_rate, unfreeze_at=unfreeze_at, unfreeze_more=unfreeze_more,
-            mask_weight=mask_weight, search_zoom=search_zoom, distractors=distractors, precision=precision,
-            held_out=held_out, all_sequences=all_sequences, seed=seed, workers=loaders,
-            checkpoint_steps=checkpoint_every, log_steps=log_every, validate_steps=validate_every,
-        )  # fmt: skip
-        task = Task(
-            config=config.to_json(), data=tuple(map(_uri, data or ())), store=_uri(store) if store else None,
-            output=_uri(output), split=split, stride=stride, longest_side=longest_side,
-            start=_uri(start) if start else None, backbone=_uri(backbone) if backbone else None,
-            cache=str(Path(cache).resolve() if cache else default_cache()), cpus=cpus_per_worker, device=device,
-        )  # fmt: skip
-        status = run(task, config, workers=workers, max_failures=max_failures)
-    except (UsageError, typer.BadParameter) as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
-    raise SystemExit(status)
+    options.recipe.check_origin(backbone=options.backbone, start=options.start)
+    config = options.recipe.config(
+        batch_size=options.batch_size,
+        steps=options.steps,
+        workers=options.loaders,
+        checkpoint_steps=options.checkpoint_every,
+    )
+    task = Task(
+        config=config.to_json(),
+        data=tuple(map(_uri, options.data)),
+        store=_uri(options.store) if options.store else None,
+        output=_uri(options.output),
+        split=options.split,
+        stride=options.stride,
+        longest_side=options.longest_side,
+        start=_uri(options.start) if options.start else None,
+        backbone=_uri(options.backbone) if options.backbone else None,
+        cache=str(Path(options.cache).resolve() if options.cache else default_cache()),
+        cpus=options.cpus_per_worker,
+        device=options.device,
+    )
+    return run(task, config, workers=options.workers, max_failures=options.max_failures)
 
 
 def _uri(text: str) -> str:
@@ -100,5 +89,7 @@ def _uri(text: str) -> str:
         raise UsageError(str(error)) from error
 
 
+app = command_line(train, (UsageError, BadParameter))
+
 if __name__ == "__main__":
-    app()
+    main(app)

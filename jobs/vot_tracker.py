@@ -10,47 +10,31 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
-import typer
 
 if __name__ == "__main__":  # as a script, the checkout it lies in comes before any installed copy
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+from model.command_line import command_line, main
+from pipeline.errors import UsageError
+from pipeline.evaluate.engine import EngineOptions, open_engine
 
 
-@app.command()
-def serve(
-    weights: Annotated[
-        str | None, typer.Option(help="Our safetensors or a public SiamMask .pth [the bundled model].", metavar="URI")
-    ] = None,
-    preset: Annotated[
-        str | None, typer.Option(help="Tracker: vot, vot18, davis or a JSON file [the weights' own].")
-    ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    precision: Annotated[str, typer.Option(help="auto, fp32, bf16 or fp16.")] = "fp32",
-    rotated_box: Annotated[str, typer.Option(help="minmax, mbr, opt or ellipse.")] = "mbr",
-) -> None:
+def serve(options: EngineOptions) -> None:
     """Answer a TraX client on standard input and output: start on a polygon, then a polygon a frame, until it quits."""
     try:
         import trax
     except ImportError:
         raise SystemExit("error: TraX is not installed: pip install 'siammask-batch[vot]'") from None
-    from model.polygon_tracker import EngineTracker
-    from pipeline.evaluate.engine import check_rotated_box, open_engine
-    from pipeline.options import UsageError
+    from model.track.polygon_tracker import EngineTracker
 
-    try:
-        check_rotated_box(rotated_box)
-        engine = open_engine(weights, preset=preset, device=device, precision=precision)
-    except UsageError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
+    options.check_rotated_box()
+    engine = open_engine(options)
     formats = [trax.Image.PATH, trax.Image.MEMORY, trax.Image.BUFFER]
     with engine, trax.Server([trax.Region.POLYGON], formats, tracker_name="siammask") as server:
-        tracker = EngineTracker(engine, rotated_box)
+        tracker = EngineTracker(engine, options.rotated_box)
         while True:
             request = server.wait()
             if request.type == trax.TraxStatus.INITIALIZE:
@@ -84,5 +68,7 @@ def _pixels(image: Any) -> np.ndarray:
     return frame
 
 
+app = command_line(serve, UsageError)
+
 if __name__ == "__main__":
-    app()
+    main(app, for_people=False)  # TraX is spoken on standard output

@@ -7,15 +7,17 @@ the tests of the import rules see a clean interpreter.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from infra.local import seaweed
+from pipeline.cluster.connect import start_ray
 
 ROOT = Path(__file__).resolve().parent.parent
+pytest_plugins = ["tests.side_by_side"]
 
 # Whatever Ray a test or its subprocess starts is its own: never another one on this machine, never a real cluster.
 os.environ["RAY_ADDRESS"] = "local"
@@ -64,6 +66,28 @@ def _has_cuda() -> bool:
     return torch.cuda.is_available()
 
 
+@pytest.fixture
+def say(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """Takes figures to be shown at the end of the tests, whether or not the test passes and in whatever process."""
+    return lambda text: request.node.user_properties.append(("said", text))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Show what tests have said."""
+    reports = [report for found in terminalreporter.stats.values() for report in found]
+    said = {
+        report.nodeid: [text for name, text in report.user_properties if name == "said"]
+        for report in reports
+        if getattr(report, "when", None) == "call"
+    }
+    if any(said.values()):
+        terminalreporter.section("figures")
+    for test, texts in sorted(said.items()):
+        if texts:
+            terminalreporter.write_line(test, bold=True)
+            terminalreporter.write_line("\n".join(texts))
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder with reference data (see `shared_folder`); skips where it is not there."""
@@ -80,7 +104,9 @@ def s3_settings() -> Iterator[seaweed.S3Settings]:
     Apart from `s3_store` so that `ray_local` can have the settings in its environment, which workers inherit
     when Ray starts, without starting the server for tests that do not need it.
     """
-    settings = seaweed.S3Settings(port=seaweed.free_port_block())
+    # Each process of `pytest -n` has a thousand ports of its own: the server may start long after they are chosen.
+    first = 12000 + 1000 * (int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 9)
+    settings = seaweed.S3Settings(port=seaweed.free_port_block(first, first + 1000))
     with pytest.MonkeyPatch.context() as patch:
         for name in [name for name in os.environ if name.startswith("AWS_")]:
             patch.delenv(name)
@@ -106,23 +132,12 @@ def ray_local(s3_settings: seaweed.S3Settings) -> Iterator[None]:
     """A Ray of this test session's own: two CPUs, no dashboard, workers that know the S3 settings."""
     import ray
 
-    for attempt in range(3):
-        try:
-            ray.init(
-                address="local",
-                num_cpus=2,
-                num_gpus=0,
-                include_dashboard=False,
-                _node_ip_address="127.0.0.1",
-                object_store_memory=1024**3,
-                log_to_driver=True,
-                configure_logging=False,
-            )
-            break
-        except Exception as error:
-            # Ray allows itself 30 s to start, which a machine busy with other work can miss.
-            if attempt == 2 or "timed out during startup" not in str(error):
-                raise
-            ray.shutdown()
+    start_ray(
+        num_cpus=2,
+        num_gpus=0,
+        _node_ip_address="127.0.0.1",
+        object_store_memory=1024**3,
+        configure_logging=False,
+    )
     yield
     ray.shutdown()

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
+import io
 import os
 import re
 import subprocess
 import sys
+import tokenize
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 import typer.main
 
-from pipeline.tables import CLIPS, MASKS
+from pipeline.output.schema import CLIPS, MASKS
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")])
@@ -42,6 +46,95 @@ def test_links_and_commands_exist(document: Path) -> None:
         assert "".join(command) in targets, f"{document.name} names `make {''.join(command)}`"
     for path in re.findall(r"python (jobs/\w+\.py)", text):
         assert (ROOT / path).is_file()
+
+
+CODE = sorted(
+    file
+    for folder in ("model", "pipeline", "jobs", "infra", "benchmarks", "tests")
+    for file in (ROOT / folder).rglob("*.py")
+    if file != ROOT / "tests" / "test_layout.py"  # its made trees name files that are not there
+)
+PATH = re.compile(
+    r"(?<![\w./-])(?:model|pipeline|jobs|infra|benchmarks|tests|docs)/[\w/.-]*\w\.(?:py|md|yaml|json|j2|css|js)\b"
+)
+FILE = re.compile(r"(?<![\w./*<-])\w+\.py\b")
+DOTTED = re.compile(r"`(?:python -m )?((?:model|pipeline|jobs|infra|benchmarks)(?!\.pth\b)(?:\.\w+)+)")
+
+
+def prose(source: str) -> Iterator[str]:
+    """The docstrings and comments of Python source."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+            yield node.value.value
+    yield from (
+        token.string
+        for token in tokenize.generate_tokens(io.StringIO(source).readline)
+        if token.type == tokenize.COMMENT
+    )
+
+
+def names_in(file: Path) -> set[str]:
+    """The names that a module defines or takes from others, and those in the bodies of its classes."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            names.add(node.name)
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            names.update((alias.asname or alias.name).split(".")[0] for alias in node.names)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            names.add(node.id)
+    return names
+
+
+def is_there(name: str) -> bool:
+    """Whether a dotted name is a module, or a name in one, or in a class in one."""
+    parts = name.split(".")
+    for count in range(len(parts), 0, -1):
+        place = ROOT.joinpath(*parts[:count])
+        file = place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
+        if file.is_file():
+            return count >= len(parts) - 2 and set(parts[count:]) <= names_in(file)
+        if place.is_dir():
+            return count == len(parts)
+    return False
+
+
+def absent(text: str) -> list[str]:
+    """The files, modules and names of the project that a text names and that are not there."""
+    files = {file.name for file in CODE} | {"test_layout.py"}
+    return [
+        *(path for path in PATH.findall(text) if not (ROOT / path).exists()),
+        *(name for name in FILE.findall(text) if name not in files),
+        *(name for name in DOTTED.findall(text) if not is_there(name)),
+    ]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_documents_name_what_is_there(document: Path) -> None:
+    assert absent(document.read_text()) == []
+
+
+def test_docstrings_and_comments_name_what_is_there() -> None:
+    missing = {str(file.relative_to(ROOT)): absent("\n".join(prose(file.read_text()))) for file in CODE}
+    assert {file: names for file, names in missing.items() if names} == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("see `pipeline/output/lease.py` and tests/test_docs.py", []),
+        ("see pipeline/output/gone.py", ["pipeline/output/gone.py"]),
+        ("shard_runner.py does it", ["shard_runner.py"]),
+        ("`pipeline.output.lease` and `pipeline.open_run(uri)`", []),
+        (
+            "`pipeline.output.schema.MASKS` is right, `pipeline.output.schema.GONE` is not",
+            ["pipeline.output.schema.GONE"],
+        ),
+        ("`python -m model.gone`", ["model.gone"]),
+    ],
+)
+def test_what_is_absent_is_seen(text: str, names: list[str]) -> None:
+    assert absent(text) == names
 
 
 @pytest.mark.parametrize(("heading", "schema"), [("## `masks`", MASKS), ("## `clips`", CLIPS)])

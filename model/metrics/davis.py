@@ -44,12 +44,12 @@ def boundary_f(mask: np.ndarray, truth: np.ndarray, bound: float = BOUNDARY_BOUN
     """
     mask, truth = _pair(mask, truth)
     radius = bound if bound >= 1 else math.ceil(bound * math.hypot(*mask.shape))
-    found, wanted = mask_boundary(mask), mask_boundary(truth)
-    found_count, wanted_count = int(np.count_nonzero(found)), int(np.count_nonzero(wanted))
-    if found_count == 0 or wanted_count == 0:
-        return 1.0 if found_count == wanted_count else 0.0
-    precision = np.count_nonzero(found & _dilated(wanted, radius)) / found_count
-    recall = np.count_nonzero(wanted & _dilated(found, radius)) / wanted_count
+    outline, true_outline = mask_boundary(mask), mask_boundary(truth)
+    outline_count, true_count = int(np.count_nonzero(outline)), int(np.count_nonzero(true_outline))
+    if outline_count == 0 or true_count == 0:
+        return 1.0 if outline_count == true_count else 0.0
+    precision = np.count_nonzero(outline & _dilated(true_outline, radius)) / outline_count
+    recall = np.count_nonzero(true_outline & _dilated(outline, radius)) / true_count
     return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
 
 

@@ -23,9 +23,9 @@ def polygon_overlap(first: np.ndarray, second: np.ndarray, width: int, height: i
         0 to 1. Two polygons that together span less than two columns or two rows count as the same, 1; what is
         left of them inside the frame must span two of each, or the overlap is 0.
     """
-    one, two = _rounded(first), _rounded(second)
-    low = np.minimum(one.min(0), two.min(0)).astype(int)
-    high = np.maximum(one.max(0), two.max(0)).astype(int)
+    first_corners, second_corners = _rounded(first), _rounded(second)
+    low = np.minimum(first_corners.min(0), second_corners.min(0)).astype(int)
+    high = np.maximum(first_corners.max(0), second_corners.max(0)).astype(int)
     if (low >= high).any():
         return 1.0
     left, top = (int(value) for value in np.maximum(low, 0))
@@ -33,7 +33,7 @@ def polygon_overlap(first: np.ndarray, second: np.ndarray, width: int, height: i
     if left >= right or top >= bottom:
         return 0.0
     bounds = (left, top, right, bottom)
-    a, b = rasterise(one, bounds), rasterise(two, bounds)
+    a, b = rasterise(first_corners, bounds), rasterise(second_corners, bounds)
     union = int(np.count_nonzero(a | b))
     return int(np.count_nonzero(a & b)) / union if union else 0.0
 
@@ -61,9 +61,9 @@ def _crossings(corners: np.ndarray, rows: int) -> list[list[int]]:
     """Columns at which the edges meet each row, sorted; a corner counts for both of its edges."""
     x, y = corners.T
     other_x, other_y = np.roll(corners, 1, axis=0).T
-    at = np.arange(rows)[:, None]
-    touched = (np.minimum(y, other_y) <= at) & (np.maximum(y, other_y) >= at)
-    along = np.where(y == other_y, 0.0, (at - y) / np.where(y == other_y, 1.0, other_y - y))
+    row_numbers = np.arange(rows)[:, None]
+    touched = (np.minimum(y, other_y) <= row_numbers) & (np.maximum(y, other_y) >= row_numbers)
+    along = np.where(y == other_y, 0.0, (row_numbers - y) / np.where(y == other_y, 1.0, other_y - y))
     columns = np.trunc(x + along * (other_x - x)).astype(int)
     return [sorted(line[hit].tolist()) for line, hit in zip(columns, touched, strict=True)]
 

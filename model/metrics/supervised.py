@@ -118,6 +118,6 @@ def judged(trajectory: Trajectory, burn_in: int = BURN_IN) -> np.ndarray:
     return counts
 
 
-def judged_overlaps(trajectory: Trajectory, burn_in: int = BURN_IN) -> np.ndarray:
+def judged_overlaps(trajectory: Trajectory) -> np.ndarray:
     """Overlaps that count towards accuracy, float64 [M]; see `judged`."""
-    return trajectory.overlaps[judged(trajectory, burn_in)]
+    return trajectory.overlaps[judged(trajectory)]

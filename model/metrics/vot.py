@@ -101,11 +101,11 @@ def toolkit_curve(trajectories: Sequence[Trajectory]) -> np.ndarray:
     A run goes from a start up to the frame before the loss, or to the sequence's end. A lost run counts with zeros at
     every greater length, one that reached the end only up to its own.
     """
-    runs: list[_Run] = []
+    runs: list[_ScoredRun] = []
     for each in trajectories:
         overlaps = np.where(each.states == State.TRACKED, each.overlaps, 0.0)
         for start, loss in zip(each.starts, [*each.losses, None], strict=False):
-            runs.append(_Run(overlaps[start:loss], loss is not None))
+            runs.append(_ScoredRun(overlaps[start:loss], loss is not None))
     return _expected(runs, max(len(run.overlaps) for run in runs))
 
 
@@ -117,20 +117,20 @@ def reference_curve(trajectories: Sequence[Trajectory]) -> np.ndarray:
     frame N - 5 does, though no frame is left to start on: the reference divides the run's n frames by n + 1, the start
     after it included, so it weighs n / (n + 1); any other run weighs 1.
     """
-    runs: list[_Run] = []
+    runs: list[_ScoredRun] = []
     for each in trajectories:
         overlaps = np.where(each.states == State.TRACKED, each.overlaps, 0.0)
         starts = [0] + [loss + RESTART_AFTER for loss in each.losses if loss + RESTART_AFTER <= len(each)]
         for start, after in zip(starts, [*starts[1:], None], strict=True):
             run = overlaps[start:after]
-            runs.append(_Run(run, after is not None, len(run) / (len(run) + 1) if after == len(each) else 1.0))
+            runs.append(_ScoredRun(run, after is not None, len(run) / (len(run) + 1) if after == len(each) else 1.0))
     curve = _expected(runs, max(len(each) for each in trajectories))
     curve[0] = 1.0
     return curve
 
 
 @dataclass(frozen=True, slots=True)
-class _Run:
+class _ScoredRun:
     """Overlaps from a start on, float64 [n]; a lost run goes on with zeros."""
 
     overlaps: np.ndarray
@@ -138,7 +138,7 @@ class _Run:
     weight: float = 1.0
 
 
-def _expected(runs: Sequence[_Run], longest: int) -> np.ndarray:
+def _expected(runs: Sequence[_ScoredRun], longest: int) -> np.ndarray:
     """Mean over the runs that count at a length of their mean overlap up to it, the start's own frame left out."""
     total, weight = np.zeros(longest), np.zeros(longest)
     for run in runs:

@@ -1,5 +1,5 @@
 """The SiamMask network: backbones, correlation branches, mask refinement."""
 
-from model.network.siammask import Features, Response, SiamMask, SiamMaskConfig, Template
+from model.network.siammask import Features, Response, SiamMask, SiamMaskConfig, Template, vectors_at
 
-__all__ = ["Features", "Response", "SiamMask", "SiamMaskConfig", "Template"]
+__all__ = ["Features", "Response", "SiamMask", "SiamMaskConfig", "Template", "vectors_at"]

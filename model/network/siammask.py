@@ -7,6 +7,7 @@ keeps. Everything else runs once a search window. Masks are read only at the pos
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Literal, NamedTuple, get_args
 
@@ -24,6 +25,7 @@ SEARCH_SIZE = 255
 NECK_CHANNELS = 256
 BASE_MASK_SIZE = 63
 ANCHORS_PER_CELL = 5
+_PATCH = 7  # neck features a side that one response depends on: a 3x3 embedding of what a 5x5 kernel meets
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +83,10 @@ class Response(NamedTuple):
     score: [B, 2k, 25, 25] logits, viewed [B, 2, k, 25, 25] with class 1 the object; [B, 1, 25, 25] with two
         branches.
     box: [B, 4k, 25, 25], viewed [B, 4, k, 25, 25]: dx, dy, dw, dh against the anchors; None with two branches.
-    mask: [B, 256, 25, 25] response vectors of the mask branch, before its head.
     """
 
     score: Tensor
     box: Tensor | None
-    mask: Tensor
 
 
 class SiamMask(nn.Module):
@@ -103,6 +103,8 @@ class SiamMask(nn.Module):
         self.box = CorrelationBranch(NECK_CHANNELS, 4 * self.anchors_per_cell) if self.anchors_per_cell else None
         self.mask = CorrelationBranch(NECK_CHANNELS, BASE_MASK_SIZE**2)
         self.refine = Refine(stem, stage2, stage3) if self.config.refine else None
+        self.int8_ranges: Mapping[str, float] = {}  # of the maps, by module (`model.network.calibration`)
+        self.int8_lossless = False  # whether the weights' record says so
 
     def template_features(self, crop: Tensor) -> Tensor:
         """[B, 3, 127, 127] template crops -> [B, 256, 7, 7], the centre of their 15x15 features."""
@@ -120,41 +122,59 @@ class SiamMask(nn.Module):
         return Features(stem, stage2, stage3, self.neck(stage4))
 
     def respond(self, template: Template, features: Features) -> Response:
-        """Correlate B templates with the features of B search windows."""
+        """Score the candidate windows, and place their boxes, of B templates in B search windows."""
         score = self.score.head(self.score.correlate(template.score, features.neck))
         box = None
         if self.box is not None and template.box is not None:
             box = self.box.head(self.box.correlate(template.box, features.neck))
-        return Response(score, box, self.mask.correlate(template.mask, features.neck))
+        return Response(score, box)
 
-    def mask63(self, response_mask: Tensor, batch: Tensor, row: Tensor, col: Tensor) -> Tensor:
-        """Read the base mask at P positions.
+    def mask_response(self, template: Template, features: Features) -> Tensor:
+        """[B, 256, 25, 25] response vectors of the mask branch at every candidate window, before its head."""
+        return self.mask.correlate(template.mask, features.neck)
+
+    def patches(self, features: Features, batch: Tensor, row: Tensor, col: Tensor) -> Tensor:
+        """The neck features [P, 256, 7, 7] that the response at P positions depends on.
 
         Args:
-            response_mask: [B, 256, 25, 25], the mask of a `Response`.
+            features: of B search windows.
+            batch, row, col: [P] int64, sample and place in the response.
+        """
+        return neck_patches(features.neck, batch, row, col)
+
+    def mask_vectors(self, patches: Tensor, kernels: Tensor) -> Tensor:
+        """What `mask_response` has at P positions, of their patches and mask kernels [P, 256, 5, 5]: [P, 256]."""
+        embedded = self.mask.conv_search(patches)
+        return (embedded.float() * kernels.float()).sum((2, 3)).to(embedded.dtype)
+
+    def mask63(self, vectors: Tensor) -> Tensor:
+        """[P, 256] response vectors of the mask branch -> [P, 63, 63] logits of the base mask."""
+        return self.mask.head(vectors[:, :, None, None]).reshape(-1, BASE_MASK_SIZE, BASE_MASK_SIZE)
+
+    def mask63_in_training(self, response: Tensor, batch: Tensor, row: Tensor, col: Tensor) -> Tensor:
+        """As `mask63`, of P positions of [B, 256, 25, 25] response vectors.
+
+        The head's batch norm takes its statistics from every position, read or not.
+        """
+        vectors = vectors_at(self.mask.head[:3](response), batch, row, col)
+        return self.mask.head[3](vectors[:, :, None, None]).reshape(-1, BASE_MASK_SIZE, BASE_MASK_SIZE)
+
+    def refined(self, features: Features, vectors: Tensor, batch: Tensor, row: Tensor, col: Tensor) -> Tensor:
+        """Read the refined mask at P positions.
+
+        Args:
+            features: of B search windows.
+            vectors: [P, 256] response vectors of the mask branch at the positions.
             batch, row, col: [P] int64, sample and place in the response.
 
         Returns:
-            [P, 63, 63] logits.
-        """
-        if self.training:  # the head's batch norm takes its statistics from every position, read or not
-            hidden = self.mask.head[:3](response_mask)
-            vectors = hidden.permute(0, 2, 3, 1)[batch, row, col]
-            out = self.mask.head[3](vectors[:, :, None, None])
-        else:
-            vectors = response_mask.permute(0, 2, 3, 1)[batch, row, col]
-            out = self.mask.head(vectors[:, :, None, None])
-        return out.reshape(-1, BASE_MASK_SIZE, BASE_MASK_SIZE)
-
-    def refined(self, features: Features, response_mask: Tensor, batch: Tensor, row: Tensor, col: Tensor) -> Tensor:
-        """Read the refined mask at P positions: [P, 127, 127] logits. Arguments as in `mask63`.
+            [P, 127, 127] logits.
 
         Raises:
             RuntimeError: the network has no refinement.
         """
         if self.refine is None:
             raise RuntimeError("this network has no refinement: read mask63 instead")
-        vectors = response_mask.permute(0, 2, 3, 1)[batch, row, col]
         stem = feature_windows(features.stem, batch, row, col, size=61, step=4)
         stage2 = feature_windows(features.stage2, batch, row, col, size=31, step=2)
         stage3 = feature_windows(features.stage3, batch, row, col, size=15, step=1)
@@ -163,3 +183,15 @@ class SiamMask(nn.Module):
     @property
     def device(self) -> torch.device:
         return next(self.parameters()).device
+
+
+def neck_patches(neck: Tensor, batch: Tensor, row: Tensor, col: Tensor) -> Tensor:
+    """The 7x7 features [P, C, 7, 7], channels-last, that the response at P positions depends on, of [B, C, 31, 31]."""
+    reach = torch.arange(_PATCH, device=row.device)
+    rows, cols = (row[:, None] + reach)[:, :, None], (col[:, None] + reach)[:, None, :]
+    return neck.permute(0, 2, 3, 1)[batch[:, None, None], rows, cols].permute(0, 3, 1, 2)
+
+
+def vectors_at(response: Tensor, batch: Tensor, row: Tensor, col: Tensor) -> Tensor:
+    """[B, C, H, W] maps at P positions (int64 [P] each) -> [P, C]."""
+    return response.permute(0, 2, 3, 1)[batch, row, col]

@@ -1,13 +1,10 @@
-"""The tracker: hyper-parameters and presets, a track's state, and the batched choice of the next box."""
+"""The tracker: hyper-parameters and presets, and a track's state. `choose` and `evidence` alone import torch."""
 
-from model.tracker.choose import Choice, Chooser
 from model.tracker.params import PRESETS, PresetError, TrackerParams, load_params, params_from_json
 from model.tracker.state import TrackState
 
 __all__ = [
     "PRESETS",
-    "Choice",
-    "Chooser",
     "PresetError",
     "TrackState",
     "TrackerParams",

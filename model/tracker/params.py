@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 # Names that published configuration files use for the same thing.
@@ -25,6 +25,9 @@ class TrackerParams:
         lr: rate at which the size follows the chosen candidate, 0 to 1.
         mask_threshold: probability above which a pixel is object, between 0 and 1.
         context: margin about the target, as a share of width plus height.
+        recovery: whether a lost object is searched for, see `model.tracker.recovery`.
+        joint: whether the objects of a clip are chosen together, see `model.track.joint_choice`.
+        mask_box: whether a row's box is that of its mask, where there is one, and not the tracker's, which lags it.
 
     Raises:
         PresetError: a value is not a finite number in its range.
@@ -35,6 +38,9 @@ class TrackerParams:
     lr: float
     mask_threshold: float
     context: float = 0.5
+    recovery: bool = False
+    joint: bool = False
+    mask_box: bool = False
 
     def __post_init__(self) -> None:
         for name, least, most in (
@@ -50,18 +56,36 @@ class TrackerParams:
             if not least <= value <= most:
                 wanted = f"{least:g} or more" if most == math.inf else f"from {least:g} to {most:g}"
                 raise PresetError(f"{name} must be {wanted}, not {value!r}")
+        for name in SWITCHES:
+            if not isinstance(getattr(self, name), bool):
+                raise PresetError(f"{name} must be true or false, not {getattr(self, name)!r}")
 
     def to_json(self) -> str:
         """Return the values as JSON with sorted keys: equal parameters give equal text."""
-        return json.dumps({name: float(value) for name, value in asdict(self).items()}, sort_keys=True)
+        numbers = {name: value if isinstance(value, bool) else float(value) for name, value in asdict(self).items()}
+        # A switch that is off is left out: it changes nothing of what there was before it.
+        return json.dumps({name: value for name, value in numbers.items() if value is not False}, sort_keys=True)
 
 
+SWITCHES = ("recovery", "joint", "mask_box")
+"""What the published tracker does not have; off in its presets."""
 PRESETS: dict[str, TrackerParams] = {
     "vot": TrackerParams(penalty_k=0.04, window_influence=0.42, lr=0.25, mask_threshold=0.30),
     "vot18": TrackerParams(penalty_k=0.10, window_influence=0.41, lr=0.32, mask_threshold=0.15),
     "davis": TrackerParams(penalty_k=0.04, window_influence=0.40, lr=1.0, mask_threshold=0.35),
+    "robust": TrackerParams(0.04, 0.42, 0.25, 0.50, recovery=True, joint=True, mask_box=True),  # the bundled model's
     "default": TrackerParams(penalty_k=0.09, window_influence=0.39, lr=0.38, mask_threshold=0.30),
 }
+
+
+def robust(params: TrackerParams) -> TrackerParams:
+    """The parameters with all that the published tracker does not have switched on."""
+    return replace(params, **dict.fromkeys(SWITCHES, True))
+
+
+def published(params: TrackerParams) -> TrackerParams:
+    """The parameters with nothing but the published tracker."""
+    return replace(params, **dict.fromkeys(SWITCHES, False))
 
 
 def params_from_json(text: str, source: str = "preset") -> TrackerParams:

@@ -35,6 +35,11 @@ class TrackState:
         return cls(x + width / 2, y + height / 2, width, height)
 
     @property
+    def centre(self) -> tuple[float, float]:
+        """Its x and y."""
+        return self.centre_x, self.centre_y
+
+    @property
     def box(self) -> np.ndarray:
         """The axis-aligned box x, y, w, h, float64 [4]."""
         return np.array(

@@ -5,26 +5,31 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import torch
 import typer
 
-from model.prepare import resolve_precision
+from model.command_line import add_command
+from model.network.inference import resolve_precision
 from model.tracker import load_params, params_from_json
-from model.training import options
-from model.training.bundle import DATA, LICENCE, NAME, run_settings, write_bundle
-from model.training.card import render_card
+from model.tracker.presence import presence_of
 from model.training.checkpoint import WEIGHTS
 from model.training.config import HELD_OUT
 from model.training.convert import ConvertError
 from model.training.convert.command import app as convert_app
 from model.training.convert.command import progress_bar
+from model.training.data.sources import all_pictures, find_sets
+from model.training.data.training_store import write_store
 from model.training.evaluate import ClipSet, Result, evaluate, load_clips, table
 from model.training.loop import train
-from model.training.sources import all_pictures, find_sets
-from model.training.store import write_store
+from model.training.options import Recipe
+from model.training.presence.fit import MISSED, cross_validate, fit_presence
+from model.training.presence.record import play_sequences, record_presence
+from model.training.release.bundle import DATA, LICENCE, NAME, run_settings, write_bundle
+from model.training.release.card import render_card
 from model.training.tune import candidates, tune
 from model.training.validate import held_out_sequences, tracking_validation
 from model.weights import WeightsError, load_weights
@@ -50,57 +55,51 @@ def prepare(
     typer.echo(f"{kept} pictures with {objects} objects in {store}")
 
 
-@app.command("train")
-def train_command(
-    store: Annotated[Path, typer.Option(help="folder that `prepare` wrote")],
-    out: Annotated[Path, typer.Option(help="folder for checkpoint, weights and record; resumed when it holds a run")],
-    backbone: Annotated[Path | None, typer.Option(help="ImageNet weights of ResNet-18: torchvision's .pth")] = None,
-    start: Annotated[Path | None, typer.Option(help="a weights file to start from instead")] = None,
-    from_scratch: options.FromScratch = False,
-    minutes: Annotated[float, typer.Option(help="wall time to train for")] = 90.0,
-    steps: Annotated[int, typer.Option(help="steps to train for, instead of a time")] = 0,
-    batch_size: options.BatchSize = 16,
-    learning_rate: options.LearningRate = None,
-    resnet: options.Resnet = 18,
-    variant: options.Variant = "three",
-    refine: options.Refine = True,
-    stage: options.StageName = "joint",
-    schedule: options.ScheduleName = "cosine",
-    unfreeze_at: options.UnfreezeAt = 0.15,
-    unfreeze_more: options.UnfreezeMore = "",
-    mask_weight: options.MaskWeight = 36.0,
-    search_zoom: options.SearchZoom = 0.18,
-    distractors: options.Distractors = 0.25,
-    precision: options.PrecisionName = "bf16",
-    held_out: options.HeldOut = None,
-    all_sequences: options.AllSequences = False,
-    seed: options.Seed = 1,
-    workers: options.Loaders = 1,
-    log_every: options.LogEvery = 20,
-    validate_every: options.ValidateEvery = 0,
-    davis: Annotated[list[Path] | None, typer.Option(help="folder whose tables have the held-out sequences")] = None,
-    device: Annotated[str, typer.Option(help="cpu or cuda")] = "cpu",
-    threads: Annotated[int, typer.Option(help="threads of the network")] = 2,
-    checkpoint_minutes: Annotated[float, typer.Option(help="time between checkpoints")] = 5.0,
-) -> None:
+@dataclass(frozen=True, slots=True)
+class TrainOptions:
+    """What `train` was asked to do."""
+
+    store: Annotated[Path, typer.Option(help="folder that `prepare` wrote")]
+    out: Annotated[Path, typer.Option(help="folder for checkpoint, weights and record; resumed when it holds a run")]
+    backbone: Annotated[Path | None, typer.Option(help="ImageNet weights of ResNet-18: torchvision's .pth")] = None
+    start: Annotated[Path | None, typer.Option(help="a weights file to start from instead")] = None
+    minutes: Annotated[float, typer.Option(help="wall time to train for")] = 90.0
+    steps: Annotated[int, typer.Option(help="steps to train for, instead of a time")] = 0
+    batch_size: Annotated[int, typer.Option(help="pairs a step")] = 16
+    recipe: Recipe = Recipe()
+    workers: Annotated[int, typer.Option(help="processes that make batches")] = 1
+    davis: Annotated[
+        tuple[Path, ...], typer.Option(help="folder whose tables have the held-out sequences; may be repeated")
+    ] = ()
+    device: Annotated[str, typer.Option(help="cpu or cuda")] = "cpu"
+    threads: Annotated[int, typer.Option(help="threads of the network")] = 2
+    checkpoint_minutes: Annotated[float, typer.Option(help="time between checkpoints")] = 5.0
+
+
+def train_command(options: TrainOptions) -> None:
     """Train a SiamMask in this process; the same command again resumes."""
-    torch.set_num_threads(threads)
-    options.check_origin(stage=stage, resnet=resnet, backbone=backbone, start=start, from_scratch=from_scratch)
-    config = options.make_config(
-        resnet=resnet, variant=variant, refine=refine, stage=stage, schedule=schedule, minutes=minutes, steps=steps,
-        batch_size=batch_size, learning_rate=learning_rate, unfreeze_at=unfreeze_at, unfreeze_more=unfreeze_more,
-        mask_weight=mask_weight, search_zoom=search_zoom, distractors=distractors, precision=precision,
-        held_out=held_out, all_sequences=all_sequences, seed=seed, workers=workers,
-        checkpoint_minutes=checkpoint_minutes, log_steps=log_every, validate_steps=validate_every,
-    )  # fmt: skip
+    torch.set_num_threads(options.threads)
+    recipe, start = options.recipe, options.start
+    recipe.check_origin(backbone=options.backbone, start=start)
+    config = recipe.config(
+        batch_size=options.batch_size,
+        steps=options.steps,
+        workers=options.workers,
+        minutes=options.minutes,
+        checkpoint_minutes=options.checkpoint_minutes,
+    )
     with _told():
         validate = None
-        if validate_every:
-            sequences = held_out_sequences(davis or [], config.held_out)
-            validate = tracking_validation(sequences, device=device)
+        if recipe.validate_every:
+            sequences = held_out_sequences(list(options.davis), config.held_out)
+            validate = tracking_validation(sequences, device=options.device)
         train(
-            config, store, out, backbone=backbone, start=start, device=device, validate=validate, say=typer.echo
+            config, options.store, options.out, backbone=options.backbone, start=start, device=options.device,
+            validate=validate, say=typer.echo,
         )  # fmt: skip
+
+
+add_command(app, train_command, typer.BadParameter, name="train")
 
 
 @contextmanager
@@ -131,9 +130,12 @@ def evaluate_command(
         own = loaded.metadata.get("tracker")
         params = params_from_json(json.dumps(own)) if own and not preset else load_params(preset or "davis")
         clips = load_clips(davis, split, sequence or ())
-        for one in evaluate(loaded.model, params, clips, precision=resolve_precision(precision, "cpu")):
-            results.append(one)
-            typer.echo(f"{one.name}: J {one.j.mean:.3f} F {one.f.mean:.3f} still {one.still_j:.3f}", err=True)
+        fit, chosen = presence_of(loaded.metadata), resolve_precision(precision, "cpu")
+        for result in evaluate(loaded.model, params, clips, presence=fit, precision=chosen):
+            results.append(result)
+            typer.echo(
+                f"{result.name}: J {result.j.mean:.3f} F {result.f.mean:.3f} still {result.still_j:.3f}", err=True
+            )
     typer.echo(table(results))
 
 
@@ -161,6 +163,37 @@ def tune_command(
             if best is None or trial.mean > best.mean:
                 best = trial
                 out.write_text(trial.params.to_json() + "\n")
+
+
+@app.command("presence")
+def presence_command(
+    weights: Annotated[Path, typer.Option(help="a weights file")],
+    davis: Annotated[Path, typer.Option(help="folder with sequences.parquet and masks.parquet")],
+    out: Annotated[Path, typer.Option(help="the weights file to write, with the fit in its record")],
+    split: str = "train",
+    sequence: Annotated[list[str] | None, typer.Option(help="only these; may be repeated")] = None,
+    seed: int = 1,
+    threads: int = 2,
+) -> None:
+    """Fit how probable it is that a mask covers its object, and write weights with that fit.
+
+    Sequences are tracked as they are and with occlusions, exits, cuts and copies pasted in. Prints how well each is
+    predicted by a fit to others, and the fit for weights of other features.
+    """
+    torch.set_num_threads(threads)
+    with _told():
+        clips = []
+        for clip in play_sequences(weights, davis, split, seed=seed, names=sequence or ()):
+            clips.append(clip)
+            typer.echo(f"{clip.sequence}: {len(clip.iou)} frames, {int((clip.iou < MISSED).sum())} missed", err=True)
+        for name, with_likeness in (("with features", True), ("without, for other weights", False)):
+            judged = cross_validate(clips, with_likeness=with_likeness)
+            typer.echo(
+                f"{name}: AUROC {judged.auc:.3f}, AP {judged.precision:.3f}, ECE {judged.calibration:.3f} "
+                f"({judged.frames} frames, {judged.missed} missed)"
+            )
+        record_presence(weights, out, fit_presence(clips))
+        typer.echo(json.dumps(fit_presence(clips, with_likeness=False).to_dict()))
 
 
 @app.command("bundle")

@@ -8,10 +8,10 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from model.crop import SEARCH_SIZE
-from model.losses import LossWeights
 from model.network import SiamMaskConfig
-from model.training.pairs import PairRules
+from model.tracker.crop import SEARCH_SIZE
+from model.training.data.pairs import PairRules
+from model.training.losses import LossWeights
 
 # Left out of training, to choose checkpoints and tracker parameters on.
 HELD_OUT = ("car-turn", "flamingo", "hike", "motocross-bumps")
@@ -112,7 +112,7 @@ class TrainingConfig:
     def from_dict(cls, values: Mapping[str, Any]) -> TrainingConfig:
         """Read the values of `to_json`; ValueError names a field that there is not."""
         values = dict(values)
-        if unknown := sorted(set(values) - {one.name for one in fields(cls)}):
+        if unknown := sorted(set(values) - {item.name for item in fields(cls)}):
             raise ValueError(f"training settings have no {unknown[0]!r}")
         for name, kind in (("network", SiamMaskConfig), ("weights", LossWeights), ("pairs", PairRules)):
             if name in values:
@@ -128,11 +128,11 @@ class TrainingConfig:
 
     def check_resumes(self, earlier: str, where: str) -> None:
         """Raise ValueError, naming the setting, where a run with the settings `earlier` (JSON) is another run."""
-        known = {one.name for one in fields(self)}
+        known = {item.name for item in fields(self)}
         recorded = {name: value for name, value in json.loads(earlier).items() if name in known}
-        before, now = (json.loads(one.to_json()) for one in (self.from_dict(recorded), self))
-        for one in (before, now):
-            one["held_out"] = sorted(one["held_out"])
+        before, now = (json.loads(item.to_json()) for item in (self.from_dict(recorded), self))
+        for item in (before, now):
+            item["held_out"] = sorted(item["held_out"])
         for name in _FIXED:
             if before[name] != now[name]:
                 raise ValueError(

@@ -11,18 +11,19 @@ import numpy as np
 import torch
 
 from model.engine import Engine, TrackOutput
-from model.masks import paste
+from model.masks.finish import paste
 from model.metrics import Statistics, boundary_f, judged_frames, region_j, statistics
 from model.network import SiamMask
-from model.prepare import Precision
+from model.network.inference import Precision
 from model.tracker import TrackerParams
-from model.training.sources import sequence_frames, sequence_rows
-from model.training.store import mask_box
-from model.training.tables import Annotation, Annotations, Frames
+from model.tracker.presence import GENERIC, PresenceFit
+from model.training.data.sources import sequence_frames, sequence_rows
+from model.training.data.tables import Annotation, Annotations, Frames
+from model.training.data.training_store import mask_box
 
 
 @dataclass(frozen=True, slots=True)
-class Clip:
+class HeldOutClip:
     """A sequence to judge: frames uint8 [N, H, W, 3] BGR, truth bool [N, H, W], init box x, y, w, h in pixels."""
 
     name: str
@@ -54,15 +55,15 @@ class ClipSet:
     names: tuple[str, ...] = ()
     both_ways: bool = False
 
-    def __iter__(self) -> Iterator[Clip]:
+    def __iter__(self) -> Iterator[HeldOutClip]:
         for clip in load_clips(self.folder, self.split, self.names):
             yield clip
             if self.both_ways and (box := mask_box(clip.truth[-1])) is not None:
                 x, y, w, h = map(float, box)
-                yield Clip(f"{clip.name} backwards", clip.frames[::-1], clip.truth[::-1], (x, y, w, h))
+                yield HeldOutClip(f"{clip.name} backwards", clip.frames[::-1], clip.truth[::-1], (x, y, w, h))
 
 
-def load_clips(folder: Path, split: str, names: Sequence[str] = ()) -> Iterator[Clip]:
+def load_clips(folder: Path, split: str, names: Sequence[str] = ()) -> Iterator[HeldOutClip]:
     """The sequences of a split, all or those named, a clip an object; where there are several, each is named too.
 
     A clip has the frames of its sequence that have masks, from the object's first on. Its init box is that of its first
@@ -89,7 +90,7 @@ def load_clips(folder: Path, split: str, names: Sequence[str] = ()) -> Iterator[
             truth = _truth([labels[index].get(name) for index in indices[start:]], frames.shape[1:3], where)
             label = row["sequence"] if alone else f"{row['sequence']} {name}"
             box = _init_box(row if alone and not start else {}, truth[0])
-            yield Clip(label, frames[start:] if start else frames, truth, box)
+            yield HeldOutClip(label, frames[start:] if start else frames, truth, box)
 
 
 def judged_objects(labels: Frames, where: str) -> tuple[list[int], dict[str, int]]:
@@ -100,11 +101,13 @@ def judged_objects(labels: Frames, where: str) -> tuple[list[int], dict[str, int
     Raises:
         ValueError: no object is left; starts with `where`.
     """
-    frames = sorted(index for index, objects in labels.items() if any(one.rle is not None for one in objects.values()))
+    frames = sorted(
+        index for index, objects in labels.items() if any(annotation.rle is not None for annotation in objects.values())
+    )
     starts: dict[str, int] = {}
     for place, index in enumerate(frames[:-2]):
-        for name, one in labels[index].items():
-            if name not in starts and (mask := _mask(one, where)) is not None and mask.any():
+        for name, annotation in labels[index].items():
+            if name not in starts and (mask := _mask(annotation, where)) is not None and mask.any():
                 starts[name] = place
     if not starts:
         raise ValueError(f"{where} has {len(frames)} frames with masks; three are needed, from an object's first on")
@@ -113,19 +116,19 @@ def judged_objects(labels: Frames, where: str) -> tuple[list[int], dict[str, int
 
 def _truth(known: Sequence[Annotation | None], size: tuple[int, ...], where: str) -> np.ndarray:
     """The masks of an object, bool [N, H, W], empty where there is none; ValueError, which starts with `where`."""
-    found = np.zeros((len(known), *size), bool)
-    for place, one in enumerate(known):
-        mask = None if one is None else _mask(one, where)
+    truth = np.zeros((len(known), *size), bool)
+    for place, annotation in enumerate(known):
+        mask = None if annotation is None else _mask(annotation, where)
         if mask is not None and mask.shape != size:
             raise ValueError(f"{where}: a mask of {list(mask.shape)} in frames of {list(size)} (height, width)")
         if mask is not None:
-            found[place] = mask
-    return found
+            truth[place] = mask
+    return truth
 
 
-def _mask(one: Annotation, where: str) -> np.ndarray | None:
+def _mask(annotation: Annotation, where: str) -> np.ndarray | None:
     try:
-        return one.mask()
+        return annotation.mask()
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from error
 
@@ -136,7 +139,7 @@ def _init_box(row: Mapping[str, Any], first: np.ndarray) -> tuple[float, float, 
     return x, y, w, h
 
 
-def track(engine: Engine, clip: Clip) -> list[TrackOutput]:
+def track(engine: Engine, clip: HeldOutClip) -> list[TrackOutput]:
     """What the tracker says of every frame of a clip."""
     state, output = engine.init(clip.frames[0], clip.box).result()
     outputs = [output]
@@ -154,7 +157,7 @@ def pasted(output: TrackOutput, height: int, width: int) -> np.ndarray:
     return mask
 
 
-def judge(clip: Clip, outputs: Sequence[TrackOutput]) -> Result:
+def judge(clip: HeldOutClip, outputs: Sequence[TrackOutput]) -> Result:
     """Compare a clip's outputs with its truth on DAVIS rules."""
     height, width = clip.frames.shape[1:3]
     judged = judged_frames(len(clip.frames))
@@ -170,13 +173,14 @@ def judge(clip: Clip, outputs: Sequence[TrackOutput]) -> Result:
 def evaluate(
     model: SiamMask,
     params: TrackerParams,
-    clips: Iterator[Clip] | Sequence[Clip],
+    clips: Iterator[HeldOutClip] | Sequence[HeldOutClip],
     *,
+    presence: PresenceFit = GENERIC,
     precision: Precision = "bf16",
     device: torch.device | str = "cpu",
 ) -> Iterator[Result]:
     """Track and judge clip by clip."""
-    with Engine(model, params, device=device, precision=precision) as engine:
+    with Engine(model, params, presence=presence, device=device, precision=precision) as engine:
         for clip in clips:
             yield judge(clip, track(engine, clip))
 

@@ -9,6 +9,8 @@ from typing import Any
 
 from tensorboardX import SummaryWriter
 
+from model.caches import place_matplotlib
+
 LOSSES, VALIDATION, PLOT, EVENTS = "losses.csv", "validation.csv", "losses.png", "tensorboard"
 
 
@@ -83,6 +85,7 @@ def plot(folder: Path) -> None:
     losses, scores = read_rows(folder / LOSSES), read_rows(folder / VALIDATION)
     if not losses:
         return
+    place_matplotlib()
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 5), layout="constrained")

@@ -11,7 +11,6 @@ import torch
 from torch import nn
 
 from model.network import SiamMask
-from model.training.batches import Batch, BatchDataset, batches
 from model.training.checkpoint import (
     BEST,
     WEIGHTS,
@@ -21,10 +20,11 @@ from model.training.checkpoint import (
     write_weights,
 )
 from model.training.config import TrainingConfig
+from model.training.data.batches import Batch, BatchDataset, batches
 from model.training.history import History
 from model.training.origin import starting_model, write_settings
 from model.training.schedule import AveragedModel, apply_schedule, make_optimizer, trained_groups, training_mode
-from model.training.step import Counts, StepLosses, TrainingStep, batch_counts, negative_partners
+from model.training.step import LossCounts, StepLosses, TrainingStep, batch_counts, negative_partners
 from model.training.workers import Workers
 
 Validate = Callable[[SiamMask], Mapping[str, float]]
@@ -51,7 +51,7 @@ def train(
     writes the files.
 
     Args:
-        store: folder written by `model.training.store.write_store`.
+        store: folder written by `model.training.data.training_store.write_store`.
         out: folder for checkpoint, weights, record and settings; made where absent.
         backbone, start: what a fresh start begins with (`starting_model`).
         validate: called every `config.validate_steps` steps and at the end; the weights of the best `j` are kept.
@@ -74,7 +74,7 @@ def train(
     model = starting_model(config, start=start, backbone=backbone)
     model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     with _repeatable(device):
-        run = _Run(config, model, out, workers, validate, on_checkpoint, say)
+        run = _TrainingRun(config, model, out, workers, validate, on_checkpoint, say)
         if workers.first:
             write_settings(config, out, resumed=run.progress.step > 0, start=start, backbone=backbone)
         try:
@@ -99,7 +99,7 @@ def _repeatable(device: str) -> Iterator[None]:
         torch.utils.deterministic.fill_uninitialized_memory = filled  # type: ignore[attr-defined]
 
 
-class _Run:
+class _TrainingRun:
     """What changes over a run: progress, weights, optimiser, record."""
 
     def __init__(
@@ -186,7 +186,7 @@ class _Run:
         counts = None
         if self.workers.count > 1:
             numbers = self.workers.mean(batch_counts(batch, negatives).to(self.model.device))
-            counts = Counts(*torch.where(numbers > 0, numbers, 1.0))
+            counts = LossCounts(*torch.where(numbers > 0, numbers, 1.0))
         losses = self._shared(batch, negatives, counts)
         if not torch.isfinite(losses.total):
             raise FloatingPointError(f"the loss is {losses.total.item()} at step {step}: lower the learning rate")

@@ -63,10 +63,10 @@ def write_settings(
 
 def _fill(model: SiamMask, path: Path, config: TrainingConfig) -> None:
     loaded = load_weights(path).model
-    found, wanted = asdict(loaded.config), asdict(model.config)
+    loaded_config, own_config = asdict(loaded.config), asdict(model.config)
     if config.stage == "refine":
-        found["refine"] = True
-    if found != wanted:
+        loaded_config["refine"] = True
+    if loaded_config != own_config:
         raise ValueError(
             f"{path}: holds the network {loaded.config.to_json()}, this run trains {model.config.to_json()}"
         )

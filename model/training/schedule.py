@@ -107,8 +107,8 @@ class AveragedModel:
     def update(self, model: SiamMask, step: int) -> None:
         """Move towards `model` after `step` steps."""
         decay = min(self._decay, (1 + step) / (10 + step))
-        for mine, theirs in zip(self.model.state_dict().values(), model.state_dict().values(), strict=True):
-            if mine.is_floating_point():
-                mine.lerp_(theirs, 1 - decay)
+        for average, current in zip(self.model.state_dict().values(), model.state_dict().values(), strict=True):
+            if average.is_floating_point():
+                average.lerp_(current, 1 - decay)
             else:
-                mine.copy_(theirs)
+                average.copy_(current)

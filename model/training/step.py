@@ -7,11 +7,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from model.losses import LossWeights, box_loss, logistic_score_loss, mask_loss, score_loss, total_loss
-from model.network import Response, SiamMask, Template
+from model.network import Response, SiamMask, Template, vectors_at
 from model.network.heads import depthwise_correlation
-from model.training.batches import Batch
 from model.training.config import TrainingConfig
+from model.training.data.batches import Batch
+from model.training.losses import LossWeights, box_loss, logistic_score_loss, mask_loss, score_loss, total_loss
 
 
 class StepLosses(NamedTuple):
@@ -24,7 +24,7 @@ class StepLosses(NamedTuple):
     fine: Tensor
 
 
-class Counts(NamedTuple):
+class LossCounts(NamedTuple):
     """What the parts of a loss are divided by, scalars of float32: score positives and negatives, masks, fine masks.
 
     With several workers these are means over the workers, so that the mean of their gradients is the gradient of
@@ -38,7 +38,7 @@ class Counts(NamedTuple):
 
 
 def batch_counts(batch: Batch, negatives: Tensor | None) -> Tensor:
-    """The values of `Counts` of one batch, float32 [4]."""
+    """The values of `LossCounts` of one batch, float32 [4]."""
     classes = batch.classes
     if negatives is not None:
         classes = torch.cat([classes, _all_negative(classes)[negatives >= 0]])
@@ -52,7 +52,7 @@ def batch_losses(
     weights: LossWeights,
     *,
     negatives: Tensor | None = None,
-    counts: Counts | None = None,
+    counts: LossCounts | None = None,
     precision: str = "bf16",
 ) -> StepLosses:
     """Losses of a batch on the model's device.
@@ -68,12 +68,13 @@ def batch_losses(
         features = model.features(_pixels(batch.search, device))
         template = model.template(_pixels(batch.template, device))
         response, stranger = _respond(model, template, features.neck, negatives)
+        mask_response = model.mask_response(template, features)
         sample, row, column = batch.cells.to(device).unbind(1)
-        base = model.mask63(response.mask, sample, row, column)
+        base = model.mask63_in_training(mask_response, sample, row, column)
         fine = None
         if model.refine is not None:
             sample, row, column = batch.fine_cells.to(device).unbind(1)
-            fine = model.refined(features, response.mask, sample, row, column)
+            fine = model.refined(features, vectors_at(mask_response, sample, row, column), sample, row, column)
     classes = batch.classes.to(device)
     scores = response.score.float()
     if stranger is not None and negatives is not None:
@@ -82,9 +83,9 @@ def batch_losses(
         classes = torch.cat([classes, _all_negative(classes)[used]])
     balance = None if counts is None else torch.stack([counts.positive, counts.negative])
     score = (score_loss if model.anchors_per_cell else logistic_score_loss)(scores, classes, balance)
-    base_loss = mask_loss(base.float(), batch.base.to(device), counts and counts.base)
+    base_loss = _mask_loss(weights, base, batch.base, counts and counts.base)
     zero = base_loss.new_zeros(())
-    fine_loss = zero if fine is None else mask_loss(fine.float(), batch.fine.to(device), counts and counts.fine)
+    fine_loss = zero if fine is None else _mask_loss(weights, fine, batch.fine, counts and counts.fine)
     box = None
     if response.box is not None:
         truth = batch.offsets.to(device), batch.classes.to(device)
@@ -94,7 +95,7 @@ def batch_losses(
 
 
 def refine_losses(
-    model: SiamMask, batch: Batch, weights: LossWeights, *, counts: Counts | None = None, precision: str = "bf16"
+    model: SiamMask, batch: Batch, weights: LossWeights, *, counts: LossCounts | None = None, precision: str = "bf16"
 ) -> StepLosses:
     """The loss of the refined masks alone; only the refinement gets gradients. Arguments as for `batch_losses`."""
     device = model.device
@@ -104,8 +105,8 @@ def refine_losses(
             features = model.features(_pixels(batch.search, device))
             kernel = model.mask.kernel(model.template_features(_pixels(batch.template, device)))
             response = model.mask.correlate(kernel, features.neck)
-        fine = model.refined(features, response, sample, row, column)
-    loss = mask_loss(fine.float(), batch.fine.to(device), counts and counts.fine)
+        fine = model.refined(features, vectors_at(response, sample, row, column), sample, row, column)
+    loss = _mask_loss(weights, fine, batch.fine, counts and counts.fine)
     zero = loss.new_zeros(())
     return StepLosses(weights.mask * loss, zero, zero, zero, loss)
 
@@ -117,7 +118,7 @@ class TrainingStep(nn.Module):
         super().__init__()
         self.model, self._config = model, config
 
-    def forward(self, batch: Batch, negatives: Tensor | None, counts: Counts | None) -> StepLosses:
+    def forward(self, batch: Batch, negatives: Tensor | None, counts: LossCounts | None) -> StepLosses:
         weights, precision = self._config.weights, self._config.precision
         if self._config.stage == "refine":
             return refine_losses(self.model, batch, weights, counts=counts, precision=precision)
@@ -149,7 +150,12 @@ def _respond(
     box = None
     if model.box is not None and template.box is not None:
         box = model.box.head(model.box.correlate(template.box, neck))
-    return Response(score, box, model.mask.correlate(template.mask, neck)), stranger
+    return Response(score, box), stranger
+
+
+def _mask_loss(weights: LossWeights, logits: Tensor, target: Tensor, count: Tensor | None) -> Tensor:
+    target = target.to(logits.device)
+    return mask_loss(logits.float(), target, count, dice=weights.dice, outline=weights.outline)
 
 
 def _all_negative(classes: Tensor) -> Tensor:

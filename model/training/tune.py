@@ -10,9 +10,9 @@ import numpy as np
 from model.engine import Engine, TrackOutput
 from model.metrics import judged_frames, region_j
 from model.network import SiamMask
-from model.prepare import Precision
+from model.network.inference import Precision
 from model.tracker import PRESETS, TrackerParams
-from model.training.evaluate import Clip, pasted, track
+from model.training.evaluate import HeldOutClip, pasted, track
 
 THRESHOLDS = (0.2, 0.3, 0.4, 0.5, 0.6)
 
@@ -32,7 +32,7 @@ class Trial:
 def candidates(count: int, seed: int = 1) -> list[TrackerParams]:
     """The published presets, then random parameters up to `count` in all; thresholds are searched apart."""
     rng = np.random.default_rng(seed)
-    chosen = list(PRESETS.values())
+    chosen = [params for params in PRESETS.values() if not params.recovery]
     while len(chosen) < count:
         chosen.append(
             TrackerParams(
@@ -47,7 +47,7 @@ def candidates(count: int, seed: int = 1) -> list[TrackerParams]:
 
 def tune(
     model: SiamMask,
-    clips: Iterable[Clip],
+    clips: Iterable[HeldOutClip],
     params: Sequence[TrackerParams],
     *,
     thresholds: Sequence[float] = THRESHOLDS,
@@ -65,13 +65,13 @@ def tune(
             with Engine(model, replace(chosen, mask_threshold=together[0]), precision=precision) as engine:
                 for clip in clips:
                     outputs = track(engine, clip)
-                    for threshold, found in scores.items():
-                        found[clip.name] = _mean_j(clip, outputs, threshold)
-            for threshold, found in scores.items():
-                yield Trial(replace(chosen, mask_threshold=threshold), found)
+                    for threshold, j_of in scores.items():
+                        j_of[clip.name] = _mean_j(clip, outputs, threshold)
+            for threshold, j_of in scores.items():
+                yield Trial(replace(chosen, mask_threshold=threshold), j_of)
 
 
-def _mean_j(clip: Clip, outputs: Sequence[TrackOutput], threshold: float) -> float:
+def _mean_j(clip: HeldOutClip, outputs: Sequence[TrackOutput], threshold: float) -> float:
     height, width = clip.frames.shape[1:3]
     return float(
         np.mean(

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from model.network import SiamMask
-from model.prepare import Precision, resolve_precision
-from model.tracker import PRESETS, TrackerParams
+from model.network.inference import Precision, resolve_precision
+from model.tracker import PRESETS
+from model.training.data.sources import sequence_rows
+from model.training.data.tables import Annotations
 from model.training.evaluate import Result, evaluate, judged_objects, load_clips
 from model.training.loop import Validate
-from model.training.sources import sequence_rows
-from model.training.tables import Annotations
 from model.training.workers import Workers
 
 
@@ -22,8 +22,8 @@ def held_out_sequences(folders: Sequence[Path], names: Collection[str], split: s
 
     Raises ValueError where one is in none of them, or has too few masks to be judged by.
     """
-    found = [(folder, row["sequence"]) for folder in folders for row in sequence_rows(folder, split)]
-    chosen = [(folder, name) for folder, name in found if name in names]
+    sequences = [(folder, row["sequence"]) for folder in folders for row in sequence_rows(folder, split)]
+    chosen = [(folder, name) for folder, name in sequences if name in names]
     if missing := set(names) - {name for _, name in chosen}:
         where = ", ".join(map(str, folders)) or "any set"
         raise ValueError(f"no {split} sequence {', '.join(sorted(missing))} to hold out in {where}")
@@ -36,21 +36,19 @@ def tracking_validation(
     sequences: Sequence[tuple[Path, str]],
     *,
     split: str = "train",
-    params: TrackerParams = PRESETS["davis"],
     device: str = "cpu",
-    precision: str = "auto",
 ) -> Validate:
     """A function that tracks `sequences` (folder, name) from their init boxes and gives mean J and F, and each J."""
-    chosen: Precision = resolve_precision(precision, device)
+    precision: Precision = resolve_precision("auto", device)
 
     def validate(model: SiamMask) -> dict[str, float]:
         workers = Workers.of_group()
-        mine: list[Result] = []
+        results: list[Result] = []
         for folder, name in sequences[workers.rank :: workers.count]:
             clips = load_clips(folder, split, [name])
-            mine += evaluate(model, params, clips, precision=chosen, device=device)
-        scores = [(one.name, one.j.mean, one.f.mean) for one in mine]
-        everyone = sorted(one for part in workers.gather(scores) for one in part)
+            results += evaluate(model, PRESETS["davis"], clips, precision=precision, device=device)
+        scores = [(result.name, result.j.mean, result.f.mean) for result in results]
+        everyone = sorted(result for part in workers.gather(scores) for result in part)
         return {
             "j": float(np.mean([j for _, j, _ in everyone])),
             "f": float(np.mean([f for _, _, f in everyone])),

@@ -49,9 +49,9 @@ class Workers:
         """What every worker gives, in the order of ranks."""
         if self.count == 1:
             return [value]
-        found: list[Any] = [None] * self.count
-        dist.all_gather_object(found, value)
-        return found
+        values: list[Any] = [None] * self.count
+        dist.all_gather_object(values, value)
+        return values
 
     def share(self, step: nn.Module) -> nn.Module:
         """A training step whose gradients are averaged over the workers, for the parameters that train now.

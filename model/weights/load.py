@@ -30,7 +30,7 @@ class LoadedWeights:
         model: in eval mode, float32, on the CPU.
         layout: ``siammask-batch``, ``official`` or ``pysot``.
         digest: SHA-256 of the file, hex.
-        metadata: what the file records: ``name``, ``licence``, ``tracker`` (hyper-parameters) and more.
+        metadata: what the file records: ``name``, ``licence``, ``tracker`` (hyper-parameters), ``int8`` and more.
     """
 
     model: SiamMask
@@ -48,13 +48,16 @@ def load_weights(path: str | Path) -> LoadedWeights:
     path = Path(path)
     if file_kind(path) == "safetensors":
         config, metadata, entries = _read_safetensors(path)
-        return LoadedWeights(_build(path, config, entries), "siammask-batch", file_digest(path), metadata)
+        model = _build(path, config, entries)
+        model.int8_ranges = _int8_ranges(path, metadata)
+        model.int8_lossless = bool(model.int8_ranges) and metadata["int8"].get("lossless") is True
+        return LoadedWeights(model, "siammask-batch", file_digest(path), metadata)
     entries = read_torch(path)
     layout = detect(entries)
     if layout is None:
-        some = ", ".join(sorted(entries)[:3])
+        examples = ", ".join(sorted(entries)[:3])
         raise WeightsError(
-            f"{path}: is a PyTorch checkpoint of another network (entries such as {some}); "
+            f"{path}: is a PyTorch checkpoint of another network (entries such as {examples}); "
             "expected SiamMask in the official or PySOT layout"
         )
     config = SiamMaskConfig("resnet50", "three", has_refine(layout, entries))
@@ -120,9 +123,18 @@ def _build(path: Path, config: SiamMaskConfig, entries: Mapping[str, Tensor], la
     return model.eval()
 
 
+def _int8_ranges(path: Path, metadata: Mapping[str, Any]) -> dict[str, float]:
+    """The ranges that `model.weights calibrate` has recorded, by module; none where it has not."""
+    record = metadata.get("int8") or {}
+    try:
+        return {str(name): float(value) for name, value in record.get("ranges", {}).items()}
+    except (AttributeError, TypeError, ValueError) as error:
+        raise WeightsError(f"{path}: the ranges for int8 in its header are damaged ({error})") from error
+
+
 def _fail(path: Path, problem: str, names: Iterable[str]) -> None:
-    found = sorted(names)
-    if found:
-        more = f" and {len(found) - 3} more" if len(found) > 3 else ""
-        word = "entry" if len(found) == 1 else "entries"
-        raise WeightsError(f"{path}: {problem} {word} {', '.join(found[:3])}{more}")
+    entries = sorted(names)
+    if entries:
+        more = f" and {len(entries) - 3} more" if len(entries) > 3 else ""
+        word = "entry" if len(entries) == 1 else "entries"
+        raise WeightsError(f"{path}: {problem} {word} {', '.join(entries[:3])}{more}")

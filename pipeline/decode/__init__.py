@@ -1,6 +1,7 @@
-"""Video to frames: PyAV describes every file, decord or PyAV decodes it, and nothing else knows which."""
+"""Video to frames: `model.video` describes every file, decord or PyAV decodes it, and nothing else knows which."""
 
-from pipeline.decode.errors import Stage, VideoError
+from model.video.errors import Stage, VideoError
+from model.video.index import VideoIndex, index_video
 from pipeline.decode.events import (
     Chunk,
     ClipRequest,
@@ -26,5 +27,7 @@ __all__ = [
     "Opened",
     "Stage",
     "VideoError",
+    "VideoIndex",
     "VideoInfo",
+    "index_video",
 ]

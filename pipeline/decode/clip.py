@@ -4,32 +4,30 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Generator, Iterator
-from dataclasses import replace
 
 import numpy as np
 
-from pipeline.decode.clock import Clock
+from model.video.errors import VideoError
+from model.video.index import VideoIndex
+from pipeline.decode.block import Block
+from pipeline.decode.clock import ClipTimer
 from pipeline.decode.decord import DecordDecoder, DecordGone, DecordWrong, suits
-from pipeline.decode.decord_process import DecordProcess
-from pipeline.decode.errors import VideoError
-from pipeline.decode.events import Chunk, ClipRequest, DecoderName, Event, Failed, Finished, Opened
-from pipeline.decode.probe import Probe
-from pipeline.decode.protocol import Block
+from pipeline.decode.events import Chunk, ClipRequest, DecoderName, Event, Failed, Finished, Opened, VideoInfo
 from pipeline.decode.pyav import PyAVDecoder
 from pipeline.decode.settings import DecodeSettings
 
 logger = logging.getLogger(__name__)
 
 
-def resolve_range(request: ClipRequest, probe: Probe) -> tuple[int, int, bool]:
+def resolve_range(request: ClipRequest, index: VideoIndex) -> tuple[int, int, bool]:
     """The request's half-open range in source frames, and whether it runs to the video's end or beyond.
 
     Raises VideoError `RangeOutsideVideo` where no frame of the video is in it.
     """
-    frames = probe.info.frames
+    frames = index.frames
     start, end = request.start_frame or 0, request.end_frame
     if request.start_s is not None or request.end_s is not None:
-        seconds = probe.seconds(np.arange(frames))
+        seconds = index.seconds(np.arange(frames))
         start = int(np.searchsorted(seconds, request.start_s or 0.0))
         end = None if request.end_s is None else int(np.searchsorted(seconds, request.end_s))
         end = None if end == frames else end
@@ -38,8 +36,8 @@ def resolve_range(request: ClipRequest, probe: Probe) -> tuple[int, int, bool]:
         first = (request.start_s or 0.0) if in_seconds else start
         last = request.end_s if in_seconds else request.end_frame
         asked = f"{'seconds' if in_seconds else 'frames'} {first} to {'its end' if last is None else last}"
-        span = float(probe.seconds(np.array([frames - 1]))[0])
-        message = f"{probe.location} has no frame in {asked}: it has {frames} frames, the last at {span:.3f} s"
+        span = float(index.seconds(np.array([frames - 1]))[0])
+        message = f"{index.location} has no frame in {asked}: it has {frames} frames, the last at {span:.3f} s"
         raise VideoError("open", "RangeOutsideVideo", message)
     return start, min(frames, frames if end is None else end), end is None or end > frames
 
@@ -47,10 +45,9 @@ def resolve_range(request: ClipRequest, probe: Probe) -> tuple[int, int, bool]:
 def decode_clip(
     clip: int,
     request: ClipRequest,
-    probe: Probe,
+    index: VideoIndex,
     settings: DecodeSettings,
-    process: DecordProcess,
-    clock: Clock | None = None,
+    clock: ClipTimer | None = None,
 ) -> Iterator[Event | None]:
     """The events of one clip; None is a sign of life.
 
@@ -59,17 +56,19 @@ def decode_clip(
     - undecodable frames up to `max_corrupt` of the range: `Finished`, they are counted and have no rows;
     - more than that: `Failed` `TooManyCorrupt`, no rows kept, as soon as there are too many;
     - the file is cut off inside the range, a frame changes size, or the time limit is reached: `Failed`, rows kept.
+
+    Raises IndexMismatch where the decoder shows other frames than the index has; what came before is void.
     """
     try:
-        start, end, to_the_end = resolve_range(request, probe)
+        start, end, to_the_end = resolve_range(request, index)
     except VideoError as error:
         yield failure(clip, error)
         return
-    clock = clock or Clock(probe.location, settings.limits.max_clip_seconds)
-    allowed = request.max_corrupt * (end - start)
+    clock = clock or ClipTimer(index.location, settings.limits.max_clip_seconds)
+    asked = len(range(start, end, request.stride))
     handed, corrupt, decoder = 0, 0, "pyav"
     try:
-        for item in _blocks(request, probe, start, end, settings, process):
+        for item in _blocks(request, index, start, end, settings):
             clock.check()
             if item is None:
                 yield None
@@ -77,23 +76,40 @@ def decode_clip(
             if isinstance(item, str):
                 handed, corrupt, decoder = 0, 0, item
                 with clock.paused():
-                    yield Opened(clip, replace(probe.info, decoder=item), start, end)
+                    yield Opened(clip, VideoInfo.of(index, item), start, end)
+                yield from _backward(clip, request, index, range(start, end, request.stride), settings, clock)
                 continue
             decoder, block = item
             corrupt = block.corrupt
-            _check_corrupt(probe, corrupt, allowed, start, end)
+            _check_corrupt(index, corrupt, request.max_corrupt, asked)
             if len(block.frame_index):
                 handed += len(block.frame_index)
-                seconds = probe.seconds(block.frame_index)
+                seconds = index.seconds(block.frame_index)
                 with clock.paused():
                     yield Chunk(clip, block.frames, block.frame_index, seconds, corrupt)
-        if probe.cut_off is not None and to_the_end:
-            message = f"{probe.location} ends early, after frame {probe.info.frames - 1}: {probe.cut_off}"
+        if index.cut_off is not None and to_the_end:
+            message = f"{index.location} ends early, after frame {index.frames - 1}: {index.cut_off}"
             raise VideoError("decode", "Truncated", message, keep_rows=True)
     except VideoError as error:
         yield failure(clip, error, frames=handed, corrupt=corrupt, decoder=decoder)  # type: ignore[arg-type]
         return
     yield Finished(clip, handed, corrupt, decoder)  # type: ignore[arg-type]
+
+
+def _backward(
+    clip: int, request: ClipRequest, index: VideoIndex, frames: range, settings: DecodeSettings, clock: ClipTimer
+) -> Iterator[Chunk | None]:
+    """The frames that are asked for in descending order, of all that are tracked."""
+    if request.backward is None:
+        return
+    low, high = (-((frames.start - frame) // frames.step) for frame in request.backward)
+    for block in PyAVDecoder(index, chunk_bytes=settings.chunk_bytes).backward(frames[max(0, low) : max(1, high)]):
+        clock.check()
+        if block is None:
+            yield None
+            continue
+        with clock.paused():
+            yield Chunk(clip, block.frames, block.frame_index, index.seconds(block.frame_index), 0, backward=True)
 
 
 def failure(
@@ -103,12 +119,10 @@ def failure(
     return Failed(clip, error.stage, error.error_type, error.message, frames, corrupt, error.keep_rows, decoder=decoder)
 
 
-def _check_corrupt(probe: Probe, corrupt: int, allowed: float, start: int, end: int) -> None:
-    if corrupt > allowed:
-        message = (
-            f"{probe.location}: {corrupt} of the {end - start} frames from {start} to {end} cannot be decoded, "
-            f"{int(allowed)} are allowed"
-        )
+def _check_corrupt(index: VideoIndex, corrupt: int, fraction: float, asked: int) -> None:
+    if corrupt > fraction * asked:
+        allowed = int(fraction * asked)
+        message = f"{index.location}: {corrupt} of the {asked} frames cannot be decoded, {allowed} are allowed"
         raise VideoError("decode", "TooManyCorrupt", message)
 
 
@@ -116,34 +130,26 @@ _Item = DecoderName | tuple[DecoderName, Block] | None
 
 
 def _blocks(
-    request: ClipRequest, probe: Probe, start: int, end: int, settings: DecodeSettings, process: DecordProcess
+    request: ClipRequest, index: VideoIndex, start: int, end: int, settings: DecodeSettings
 ) -> Iterator[_Item]:
     """A decoder's name where a decoder starts at `start`, then its blocks with the name of who gave them."""
     entry = start
-    if request.decoder == "decord" and suits(probe, start, end, process.shared_bytes // 2):
-        decord = DecordDecoder(
-            probe,
-            process,
-            threads=settings.threads,
-            patience=settings.hang_seconds / 3,
-            limits=settings.limits,
-        )
+    if request.decoder == "decord" and suits(index, start, end, request.stride):
+        decord = DecordDecoder(index, chunk_bytes=settings.chunk_bytes)
         try:
-            for block in decord.chunks(start, end, request.stride):
+            for block in decord.chunks(start, end):
                 if block is not None and block.frame_index[0] == start:
                     yield "decord"
-                yield None if block is None else ("decord", _own(block) if settings.in_process else block)
+                yield None if block is None else ("decord", block)
             return
         except DecordWrong as error:
-            logger.info("%s: PyAV in place of decord: %s", probe.location, error)
+            logger.info("%s: PyAV in place of decord: %s", index.location, error)
         except DecordGone as error:
-            logger.info("%s: PyAV takes over from decord: %s", probe.location, error)
+            logger.info("%s: PyAV takes over from decord: %s", index.location, error)
             if decord.last is not None:
                 entry = decord.last[0]
-        finally:
-            decord.close()
-    pyav = PyAVDecoder(probe, threads=settings.threads, chunk_bytes=settings.chunk_bytes, limits=settings.limits)
-    if entry != start and (yield from _take_over(pyav, decord, entry, end, request.stride)):
+    pyav = PyAVDecoder(index, chunk_bytes=settings.chunk_bytes)
+    if entry != start and (yield from _take_over(pyav, decord, entry, end)):
         return
     yield "pyav"
     for block in pyav.chunks(start, end, request.stride):
@@ -151,14 +157,12 @@ def _blocks(
     yield "pyav", _tail(pyav)
 
 
-def _take_over(
-    pyav: PyAVDecoder, decord: DecordDecoder, entry: int, end: int, stride: int
-) -> Generator[_Item, None, bool]:
+def _take_over(pyav: PyAVDecoder, decord: DecordDecoder, entry: int, end: int) -> Generator[_Item, None, bool]:
     """Go on with PyAV after the last frame that decord gave. False, and nothing given, where that one was wrong."""
     assert decord.last is not None
     confirmed = False
     try:
-        for block in pyav.chunks(entry, end, stride):
+        for block in pyav.chunks(entry, end, 1):
             if block is not None and not confirmed:
                 if block.frame_index[0] != entry or not np.array_equal(block.frames[0], decord.last[1]):
                     return False
@@ -171,10 +175,6 @@ def _take_over(
     if confirmed:
         yield "pyav", _tail(pyav)
     return confirmed
-
-
-def _own(block: Block) -> Block:
-    return Block(block.frames.copy(), block.frame_index, block.corrupt)
 
 
 def _tail(pyav: PyAVDecoder) -> Block:

@@ -8,13 +8,13 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from typing import TypeVar
 
-from pipeline.decode.errors import VideoError
-from pipeline.decode.protocol import BEAT_SECONDS
+from model.video.errors import VideoError
+from pipeline.decode.block import BEAT_SECONDS
 
 T = TypeVar("T")
 
 
-class Clock:
+class ClipTimer:
     """Time spent on a clip, without the time that the consumer takes between events."""
 
     def __init__(self, location: str, limit: float) -> None:
@@ -40,7 +40,7 @@ class Clock:
             raise VideoError("decode", "Timeout", message, keep_rows=True)
 
 
-def with_beats(work: Callable[[], T], clock: Clock) -> Generator[None, None, T]:
+def with_beats(work: Callable[[], T], clock: ClipTimer) -> Generator[None, None, T]:
     """Run `work` in a thread; yields None as a sign of life while it runs and returns its result.
 
     Raises what `work` raises, and `Timeout` of the clock, in which case the thread is left to itself.

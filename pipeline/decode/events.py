@@ -1,8 +1,9 @@
 """What goes into decoding (`ClipRequest`, `DecodeLimits`) and what comes out, clip by clip (`Event`).
 
 A clip's events are `Opened`, any number of `Chunk`, then exactly one of `Finished` and `Failed`. A clip that cannot
-be fetched or opened has `Failed` alone. A second `Opened` for the same clip starts it over: whatever came before is
-void. That happens where decord is found to have given a wrong frame, and after a worker died.
+be fetched or opened has `Failed` alone. Chunks that are `backward` come before the others. A second `Opened` for the
+same clip starts it over: whatever came before is void. That happens where decord is found to have given a wrong frame,
+where the file's packets turn out not to say which frames it has, and after a worker died.
 """
 
 from __future__ import annotations
@@ -13,7 +14,10 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.decode.errors import Stage
+from model.video.container import MAX_PIXELS
+from model.video.errors import Stage
+from model.video.index import VideoIndex
+from model.video.times import Timing
 
 DecoderName = Literal["decord", "pyav"]
 
@@ -29,7 +33,7 @@ class DecodeLimits:
             consumer was busy (`Timeout`).
     """
 
-    max_frame_pixels: int = 8192 * 8192
+    max_frame_pixels: int = MAX_PIXELS
     max_file_bytes: int = 64 << 30
     max_clip_seconds: float = 6 * 3600.0
 
@@ -40,14 +44,17 @@ class ClipRequest:
 
     Attributes:
         clip_id: for messages.
-        video_location: absolute local path, `file://` or `s3://` URI.
+        video_location: absolute local path or URI (`pipeline.storage`).
         start_frame, end_frame: half-open range of source frames in presentation order; None is the video's own end,
             and an end beyond the video's is the video's (`Opened.end_frame` says which).
         start_s, end_s: the same in seconds after the first frame, in place of frames: the frames with
             `start_s <= pts_s < end_s`.
         stride: hand out every n-th frame, counted from the range's first.
+        backward: half-open range of source frames, as far as they are in the clip's, that are handed out in descending
+            order before all frames are in ascending order; None is none.
+        fps: frames a second of a folder of pictures; None is 25.
         decoder: the decoder wanted; `VideoInfo.decoder` says which was used.
-        max_corrupt: largest fraction of undecodable frames in the range; a clip with more fails.
+        max_corrupt: largest fraction of undecodable frames among those to hand out; a clip with more fails.
     """
 
     clip_id: str
@@ -57,8 +64,10 @@ class ClipRequest:
     start_s: float | None = None
     end_s: float | None = None
     stride: int = 1
+    backward: tuple[int, int] | None = None
     decoder: DecoderName = "decord"
     max_corrupt: float = 0.1
+    fps: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,19 +77,38 @@ class VideoInfo:
     Attributes:
         width, height: pixels of the upright frame, after rotation.
         rotation: degrees by which the coded frame is turned clockwise to stand upright: 0, 90, 180 or 270.
+        mirrored: whether it is then mirrored left to right.
         fps: average frames per second; 0 where the container does not say.
-        frames: frames expected, counted in packets that are to be shown.
+        timing: where the frames' times come from (`model.video.times`).
+        frames: how many there are, those that do not decode among them.
         codec: FFmpeg's name of the codec, such as "h264".
-        decoder: the decoder in use; "pyav" also where decord was asked for and does not agree with the probe.
+        decoder: the decoder in use; "pyav" also where decord was asked for and does not agree with it.
     """
 
     width: int
     height: int
     rotation: int
+    mirrored: bool
     fps: float
+    timing: Timing
     frames: int
     codec: str
     decoder: DecoderName
+
+    @classmethod
+    def of(cls, index: VideoIndex, decoder: DecoderName) -> VideoInfo:
+        """What a video's index says, for a clip that `decoder` decodes."""
+        return cls(
+            width=index.width,
+            height=index.height,
+            rotation=index.orientation.rotation,
+            mirrored=index.orientation.mirrored,
+            fps=index.fps,
+            timing=index.timing,
+            frames=index.frames,
+            codec=index.codec,
+            decoder=decoder,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,14 +123,16 @@ class Opened:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Decoded frames of a clip, in presentation order.
+    """Decoded frames of a clip, in presentation order, or the other way round where `backward`.
 
     Attributes:
         frames: uint8 [n, height, width, 3], RGB, upright, n >= 1. Read-only, in the object store's memory: copy what
             must outlive the chunk.
-        frame_index: int64 [n], index in the source video, presentation order, strictly increasing.
+        frame_index: int64 [n], index in the source video, strictly increasing, or decreasing where `backward`.
         pts_s: float64 [n], seconds after the video's first frame.
-        corrupt_frames: undecodable frames of the range met so far; they are missing from `frame_index`.
+        corrupt_frames: frames to hand out so far that could not be decoded; they are missing from `frame_index`. Where
+            `backward` none is counted, since all are asked for again.
+        backward: whether this is of the frames that come in descending order.
     """
 
     clip: int
@@ -110,6 +140,7 @@ class Chunk:
     frame_index: NDArray[np.int64]
     pts_s: NDArray[np.float64]
     corrupt_frames: int
+    backward: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,8 +148,8 @@ class Finished:
     """The clip's range is decoded to its end.
 
     Attributes:
-        frames: frames handed out since the last `Opened`.
-        corrupt_frames: frames of the range, stride left aside, that could not be decoded.
+        frames: frames handed out in ascending order since the last `Opened`.
+        corrupt_frames: frames to hand out that could not be decoded.
         decoder: the decoder that gave the last frame: "pyav" where decord gave up on the way.
         decode_wait_s: seconds the consumer waited for this clip's events.
     """

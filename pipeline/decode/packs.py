@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 
 from pipeline.decode.events import Chunk, ClipRequest, Event
 from pipeline.decode.lane import lane_events
@@ -33,8 +32,6 @@ def lane_packs(requests: Sequence[ClipRequest], settings: DecodeSettings, first:
         since = since if pack else time.monotonic()
         held += event.frames.nbytes if isinstance(event, Chunk) else 0
         full = held >= settings.pack_bytes or time.monotonic() - since > PACK_SECONDS
-        if isinstance(event, Chunk) and not full:  # its frames may lie in memory that the next chunk is written to
-            event = replace(event, frames=event.frames.copy())
         pack.append(event)
         del event
         if full:

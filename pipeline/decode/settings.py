@@ -15,23 +15,20 @@ class DecodeSettings:
         limits: what one clip may cost.
         chunk_bytes: frames are handed out in chunks of at most this many bytes, one frame at least.
         pack_bytes: events of short clips are sent together, up to this many bytes of frames; 0 sends each by itself.
-        threads: decoding threads of one clip. With one, damaged files too decode to the same bits everywhere.
-        hang_seconds: a worker that gives no sign of life for this long is given up (`Timeout`); decord is given up
-            for PyAV after a third of it.
+        hang_seconds: a worker that gives no sign of life for this long is given up (`Timeout`).
         scratch: folder for staged videos; None is a folder of ours in the system's temporary folder.
         max_staged_bytes: most bytes of staged videos in the folder at a time; None is no limit.
         in_process: decode in the calling process, without Ray.
         num_cpus: CPUs a decode task claims from Ray; 0 lets a machine decode whose CPUs are all claimed.
         node_id: Ray node preferred for the decode task, such as the consumer's own.
         chunks_ahead: chunks decoded ahead of the consumer.
-        crash_retries: how often a clip is started over after its worker died, which may be no fault of its own
-            (lost node, out of memory).
+        crash_retries: how often a clip is started over after its worker died or hung, which may be no fault of its own
+            (lost node, out of memory); PyAV decodes it then.
     """
 
     limits: DecodeLimits = field(default_factory=DecodeLimits)
     chunk_bytes: int = 32 << 20
     pack_bytes: int = 1 << 20
-    threads: int = 1
     hang_seconds: float = 120.0
     scratch: str | None = None
     max_staged_bytes: int | None = None

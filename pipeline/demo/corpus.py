@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pycocotools import mask as coco
 
-from model.video_writer import VideoWriter
+from model.video.writer import VideoWriter
 from pipeline.demo.scenes import FPS, SCENES, Scene, draw
 
 TRUTH_SCHEMA = pa.schema(
@@ -34,8 +35,8 @@ class Corpus:
     frames: int
 
 
-def write_corpus(folder: Path) -> Corpus:
-    """Draws every scene into `folder`: `videos/<clip>.mp4`, `manifest.jsonl`, `truth.parquet`.
+def write_corpus(folder: Path, scenes: Sequence[Scene] = SCENES) -> Corpus:
+    """Draws scenes into `folder`: `videos/<clip>.mp4`, `manifest.jsonl`, `truth.parquet`.
 
     The same bytes come out every time. `truth.parquet` has what is visible of each object in each frame, with the
     key columns of the `masks` table.
@@ -43,7 +44,7 @@ def write_corpus(folder: Path) -> Corpus:
     manifest, truth = folder / "manifest.jsonl", folder / "truth.parquet"
     folder.mkdir(parents=True, exist_ok=True)
     lines, rows, videos = [], [], []
-    for scene in SCENES:
+    for scene in scenes:
         videos.append(folder / "videos" / f"{scene.clip_id}.mp4")
         clip_rows = _write_clip(scene, videos[-1])
         first = [row for row in clip_rows if row["frame_index"] == 0]
@@ -53,7 +54,7 @@ def write_corpus(folder: Path) -> Corpus:
         rows += clip_rows
     pq.write_table(pa.Table.from_pylist(rows, TRUTH_SCHEMA), truth)
     manifest.write_text("\n".join(lines) + "\n")
-    return Corpus(manifest, truth, tuple(videos), frames=sum(scene.frames for scene in SCENES))
+    return Corpus(manifest, truth, tuple(videos), frames=sum(scene.frames for scene in scenes))
 
 
 def _write_clip(scene: Scene, path: Path) -> list[dict]:

@@ -30,11 +30,15 @@ class Pose:
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """An object of a scene; `path` gives its pose at time t, from 0 (first frame) to 1 (last)."""
+    """An object of a scene; `path` gives its pose at time t, from 0 (first frame) to 1 (last).
+
+    What is not tracked hides others and has no mask.
+    """
 
     object_id: str
     draw: Callable[[np.random.Generator], Sprite]
     path: Callable[[float], Pose]
+    is_tracked: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +54,8 @@ class Scene:
 
 
 @dataclass(frozen=True, slots=True)
-class Drawn:
-    """A frame and its truth: rgb uint8 [H, W, 3]; for each object what is visible of it, bool [H, W]."""
+class DrawnFrame:
+    """A frame and its truth: rgb uint8 [H, W, 3]; for each tracked object what is visible of it, bool [H, W]."""
 
     rgb: np.ndarray
     masks: dict[str, np.ndarray]
@@ -104,7 +108,7 @@ SCENES: tuple[Scene, ...] = (
 )
 
 
-def draw(scene: Scene) -> Iterator[Drawn]:
+def draw(scene: Scene) -> Iterator[DrawnFrame]:
     """Draws the clip's frames in order, the same on every call."""
     rng = np.random.default_rng(zlib.crc32(scene.clip_id.encode()))
     floor = ground(rng, HEIGHT + 2 * MARGIN, WIDTH + 2 * MARGIN, scene.palette, cell=scene.cell)
@@ -118,9 +122,10 @@ def draw(scene: Scene) -> Iterator[Drawn]:
         for actor, sprite in cast:
             picture, cover = _place(picture, sprite, actor.path(t))
             masks = {name: mask & ~cover for name, mask in masks.items()}
-            masks[actor.object_id] = cover
+            if actor.is_tracked:
+                masks[actor.object_id] = cover
         noise = rng.standard_normal(picture.shape, dtype=np.float32)
-        yield Drawn(np.clip(picture + 2.5 * noise, 0, 255).astype(np.uint8), masks)
+        yield DrawnFrame(np.clip(picture + 2.5 * noise, 0, 255).astype(np.uint8), masks)
 
 
 def _place(picture: np.ndarray, sprite: Sprite, pose: Pose) -> tuple[np.ndarray, np.ndarray]:

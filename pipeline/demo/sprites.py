@@ -93,10 +93,18 @@ def starfish(rng: np.random.Generator) -> Sprite:
     rgb = colourise(fractal_noise(rng, SIDE, SIDE, cell=32), [(70, 24, 96), (128, 48, 140), (186, 96, 170)])
     for arm in range(5):
         for step in range(1, 6):
-            at = 2 * np.pi * arm / 5
-            centre = (round(128 + 18 * step * np.cos(at)), round(128 + 18 * step * np.sin(at)))
+            turn = 2 * np.pi * arm / 5
+            centre = (round(128 + 18 * step * np.cos(turn)), round(128 + 18 * step * np.sin(turn)))
             rgb = _paint(rgb, _disc(centre, 7 - step), (244, 222, 206))
     return _finish(rng, rgb, outline)
+
+
+def board(rng: np.random.Generator) -> Sprite:
+    """A wooden board that fills its square."""
+    rgb = colourise(fractal_noise(rng, SIDE, SIDE, cell=32), [(74, 52, 34), (122, 90, 58), (160, 126, 88)])
+    for y in range(0, SIDE, 43):
+        rgb[y : y + 3] *= 0.45
+    return Sprite(rgb, np.ones((SIDE, SIDE), np.float32))
 
 
 def _blank() -> np.ndarray:

@@ -7,9 +7,14 @@ import numpy as np
 
 Colour = tuple[int, int, int]
 
+_DECAY = 0.55
+"""Amplitude of an octave of noise over the one before."""
+_GRAIN = 9.0
+"""Standard deviation of the noise of single pixels."""
+
 
 def fractal_noise(
-    rng: np.random.Generator, height: int, width: int, *, cell: int = 128, octaves: int = 6, decay: float = 0.55
+    rng: np.random.Generator, height: int, width: int, *, cell: int = 128, octaves: int = 6
 ) -> np.ndarray:
     """Smooth noise over several scales.
 
@@ -18,7 +23,6 @@ def fractal_noise(
         height, width: in pixels.
         cell: size of the largest features in pixels; each octave halves it.
         octaves: number of scales.
-        decay: amplitude of an octave over the one before.
 
     Returns:
         float32 [height, width] from 0 to 1.
@@ -30,7 +34,7 @@ def fractal_noise(
         grid = rng.random((height // size + 3, width // size + 3), dtype=np.float32)
         grown = cv2.resize(grid, None, fx=size, fy=size, interpolation=cv2.INTER_CUBIC)
         total += amplitude * grown[size // 2 :, size // 2 :][:height, :width]
-        amplitude *= decay
+        amplitude *= _DECAY
     low, high = np.percentile(total, (0.5, 99.5))
     return np.clip((total - low) / (high - low), 0, 1).astype(np.float32)
 
@@ -51,10 +55,10 @@ def colourise(values: np.ndarray, palette: list[Colour]) -> np.ndarray:
 
 
 def ground(
-    rng: np.random.Generator, height: int, width: int, palette: list[Colour], *, cell: int, grain: float = 9.0
+    rng: np.random.Generator, height: int, width: int, palette: list[Colour], *, cell: int
 ) -> np.ndarray:
     """A textured ground with uneven light: float32 [H, W, 3], RGB 0..255."""
     image = colourise(fractal_noise(rng, height, width, cell=cell), palette)
     light = 0.78 + 0.4 * fractal_noise(rng, height, width, cell=512, octaves=2)
-    fine = rng.normal(0, grain, (height, width, 1)).astype(np.float32)
+    fine = rng.normal(0, _GRAIN, (height, width, 1)).astype(np.float32)
     return np.clip(image * light[..., None] + fine, 0, 255)

@@ -10,8 +10,8 @@ import pyarrow.json
 import pyarrow.parquet as pq
 
 from pipeline import storage
+from pipeline.errors import UsageError
 from pipeline.evaluate.truth import Truth
-from pipeline.options import UsageError
 
 _YES, _NO = {"1", "true", "yes", "seen"}, {"0", "false", "no", "unseen"}
 
@@ -41,15 +41,15 @@ def seen_objects(uri: str, truth: Truth) -> dict[tuple[str, str], bool]:
             f"it has {', '.join(table.column_names)}"
         )
     known = {tuple(str(row[key]) for key in keys): _flag(row["seen"], uri) for row in table.to_pylist()}
-    found = {}
+    seen = {}
     for sequence, objects in truth.objects.items():
         for object_id, category in objects.items():
             key = (sequence, object_id) if len(keys) == 2 else (category,)
             if key not in known:
-                what = f"object {object_id} of sequence {sequence}" if len(keys) == 2 else f"category {category!r}"
-                raise UsageError(f"--categories {uri}: it says nothing of {what}")
-            found[sequence, object_id] = known[key]
-    return found
+                subject = f"object {object_id} of sequence {sequence}" if len(keys) == 2 else f"category {category!r}"
+                raise UsageError(f"--categories {uri}: it says nothing of {subject}")
+            seen[sequence, object_id] = known[key]
+    return seen
 
 
 def _read(uri: str) -> pa.Table:

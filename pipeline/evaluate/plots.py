@@ -10,6 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from model.caches import place_matplotlib
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -52,13 +54,13 @@ def overlap_by_frame(frames: pa.Table) -> bytes:
     return _panels(panels, "Overlap by frame", "overlap")
 
 
-def success(curves: Mapping[str, np.ndarray], what: str) -> bytes:
+def success(curves: Mapping[str, np.ndarray], subject: str) -> bytes:
     """Share of values above each threshold from 0 to 1; a curve for each named set of values."""
     figure, axes = _figure(6.0, 4.2)
     for (name, values), colour in zip(curves.items(), (_BLUE, _ORANGE), strict=False):
         shares = success_curve(values)
         axes.plot(_THRESHOLDS, shares, color=colour, label=f"{name}   area {np.trapezoid(shares, _THRESHOLDS):.3f}")
-    axes.set(xlabel="threshold", ylabel=f"share of {what} above it", xlim=(0, 1), ylim=(0, 1.02), title="Success")
+    axes.set(xlabel="threshold", ylabel=f"share of {subject} above it", xlim=(0, 1), ylim=(0, 1.02), title="Success")
     axes.legend(frameon=False, loc="lower left")
     return _png(figure)
 
@@ -91,6 +93,7 @@ Panel = tuple[str, np.ndarray, Mapping[str, np.ndarray], Sequence[int] | np.ndar
 
 
 def _panels(panels: Sequence[Panel], title: str, label: str) -> bytes:
+    place_matplotlib()
     from matplotlib.figure import Figure
 
     columns = min(4, max(1, len(panels)))
@@ -116,6 +119,7 @@ def _panels(panels: Sequence[Panel], title: str, label: str) -> bytes:
 
 
 def _figure(width: float, height: float) -> tuple[Figure, Any]:
+    place_matplotlib()
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained", dpi=130)

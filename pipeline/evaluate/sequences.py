@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.options import UsageError
+from model.video import VideoError, open_video
+from pipeline.errors import UsageError
 
 _PICTURES = {".jpg", ".jpeg", ".png", ".bmp"}
 _TRUTH = ".groundtruth.txt"
@@ -59,24 +60,26 @@ def find_sequences(folder: Path, names: tuple[str, ...] = ()) -> list[VotSequenc
     """
     if not folder.is_dir():
         raise UsageError(f"--sequences {folder}: no such folder")
-    found: dict[str, tuple[Path, Path | tuple[Path, ...]]] = {}
+    sources: dict[str, tuple[Path, Path | tuple[Path, ...]]] = {}
     for truth in sorted(folder.glob("*/groundtruth.txt")):
-        found[truth.parent.name] = (truth, _pictures(truth.parent))
+        sources[truth.parent.name] = (truth, _pictures(truth.parent))
     for truth in sorted(folder.glob("*" + _TRUTH)):
         stem = truth.name.removesuffix(_TRUTH)
         videos = [path for path in sorted(folder.glob(stem + ".*")) if path != truth and path.stem == stem]
         if len(videos) != 1:
             raise UsageError(f"{truth}: expected one video named {stem}.* beside it, found {len(videos)}")
-        found[stem] = (truth, videos[0])
-    if missing := sorted(set(names) - set(found)):
-        raise UsageError(f"--names {','.join(missing)}: not in {folder}, which has {', '.join(found) or 'no sequence'}")
-    if not found:
+        sources[stem] = (truth, videos[0])
+    if missing := sorted(set(names) - set(sources)):
+        raise UsageError(
+            f"--names {','.join(missing)}: not in {folder}, which has {', '.join(sources) or 'no sequence'}"
+        )
+    if not sources:
         raise UsageError(
             f"--sequences {folder}: no sequence in it: expected <name>/groundtruth.txt with pictures, or a video with "
             "<stem>.groundtruth.txt beside it"
         )
     return [
-        _sequence(name, *where) for name, where in sorted(found.items()) if not names or name in names
+        _sequence(name, *where) for name, where in sorted(sources.items()) if not names or name in names
     ]  # fmt: skip
 
 
@@ -124,14 +127,8 @@ def _in_order(path: Path) -> tuple[list[str | int], str]:
 
 
 def _video_frames(path: Path) -> Iterator[np.ndarray]:
-    import av
-
-    from model.video import choose_stream
-
     try:
-        with av.open(str(path)) as container:
-            for frame in container.decode(choose_stream(container)):
-                upright = np.rot90(frame.to_ndarray(format="bgr24"), round(frame.rotation / 90) % 4)
-                yield np.ascontiguousarray(upright)
-    except (av.FFmpegError, LookupError) as error:
+        for frame in open_video(path).read():
+            yield np.ascontiguousarray(frame.image[..., ::-1])
+    except VideoError as error:
         raise UsageError(f"{path}: the video cannot be decoded: {error}") from error

@@ -13,9 +13,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
-from model.training.tables import is_table_part
+from model.training.data.tables import is_table_part
 from pipeline import storage
-from pipeline.options import UsageError
+from pipeline.errors import UsageError
 
 _NEEDED = ("sequence", "frame_index", "object_id", "mask")
 
@@ -47,16 +47,16 @@ class Truth:
         with storage.reporting(self.uri, "read"):
             rows = self._rows.filter(pc.field("sequence") == (int(sequence) if numbered else sequence))
             table = rows.to_table(columns=list(_NEEDED[1:]))
-        found: Frames = {}
+        by_frame: Frames = {}
         for row in table.sort_by("frame_index").to_pylist():
             where = f"{self.uri}: sequence {sequence}, frame {row['frame_index']}, object {row['object_id']}"
             if row["mask"] is None or row["mask"].get("counts") is None or row["mask"].get("size") is None:
                 raise UsageError(f"{where} has no mask: only masks can be judged")
-            objects = found.setdefault(row["frame_index"], {})
+            objects = by_frame.setdefault(row["frame_index"], {})
             if str(row["object_id"]) in objects:
                 raise UsageError(f"{where} has two rows")
             objects[str(row["object_id"])] = row["mask"]
-        return found
+        return by_frame
 
 
 def open_truth(folder: str, *, split: str | None = None, names: tuple[str, ...] = ()) -> Truth:
@@ -74,7 +74,7 @@ def open_truth(folder: str, *, split: str | None = None, names: tuple[str, ...] 
     files = [uri]
     if not storage.exists(uri):
         uri = storage.join(storage.parse(folder).uri, "masks")
-        files = sorted(one.uri for one in storage.list_files(uri) if is_table_part(one.uri.removeprefix(uri)))
+        files = sorted(entry.uri for entry in storage.list_files(uri) if is_table_part(entry.uri.removeprefix(uri)))
         if not files:
             raise UsageError(f"--truth {folder}: holds neither masks.parquet nor a folder masks of files *.parquet")
     filesystem, _ = storage.filesystem_for(uri)

@@ -60,8 +60,8 @@ def object_table(scores: Iterable[ObjectScores]) -> pa.Table:
             continue
         row: dict[str, Any] = {name: getattr(each, name) for name in ("sequence", "object_id", "category", "seen")}
         for name, values in (("j", each.j), ("f", each.f)):
-            found = statistics(values)
-            row |= {f"{name}_mean": found.mean, f"{name}_recall": found.recall, f"{name}_decay": found.decay}
+            figures = statistics(values)
+            row |= {f"{name}_mean": figures.mean, f"{name}_recall": figures.recall, f"{name}_decay": figures.decay}
         rows.append({**row, "frames": len(each.frames), "missing": len(each.missing), "still_j": each.still_j})
     return pa.Table.from_pylist(rows, schema=OBJECTS)
 
@@ -76,16 +76,16 @@ def means(objects: pa.Table) -> dict[str, dict[str, float]]:
     if any(flag is not None for flag in seen):
         for name, wanted in (("seen", True), ("unseen", False)):
             groups[name] = objects.filter(pa.array([flag is wanted for flag in seen]))
-    found = {}
+    figures = {}
     for name, table in groups.items():
         if table.num_rows:
-            found[name] = {measure: float(np.mean(table[measure].to_numpy())) for measure in MEASURES}
-            found[name]["objects"] = table.num_rows
-            found[name]["j_and_f"] = (found[name]["j_mean"] + found[name]["f_mean"]) / 2
-    if "seen" in found and "unseen" in found:
-        parts = [found[name][measure] for name in ("seen", "unseen") for measure in ("j_mean", "f_mean")]
-        found["overall"] = {"j_and_f": float(np.mean(parts))}
-    return found
+            figures[name] = {measure: float(np.mean(table[measure].to_numpy())) for measure in MEASURES}
+            figures[name]["objects"] = table.num_rows
+            figures[name]["j_and_f"] = (figures[name]["j_mean"] + figures[name]["f_mean"]) / 2
+    if "seen" in figures and "unseen" in figures:
+        parts = [figures[name][measure] for name in ("seen", "unseen") for measure in ("j_mean", "f_mean")]
+        figures["overall"] = {"j_and_f": float(np.mean(parts))}
+    return figures
 
 
 def warn_missing(scores: Sequence[ObjectScores]) -> list[str]:
@@ -97,9 +97,9 @@ def warn_missing(scores: Sequence[ObjectScores]) -> list[str]:
         true.setdefault(each.sequence, []).append(each.object_id)
     strangers = {each.sequence: each.strangers for each in scores if each.strangers}
     for each in scores:
-        if found := strangers.pop(each.sequence, ()):
+        if names := strangers.pop(each.sequence, ()):
             sentences.append(
-                f"sequence {each.sequence}: the run has object{'s' * (len(found) > 1)} {', '.join(found)}, which the "
+                f"sequence {each.sequence}: the run has object{'s' * (len(names) > 1)} {', '.join(names)}, which the "
                 f"truth has not; the truth's are {', '.join(true[each.sequence])}"
             )
         if each.missing:

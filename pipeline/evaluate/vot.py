@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
+from pipeline.errors import UsageError
 from pipeline.evaluate.sequences import VotSequence
-from pipeline.options import UsageError
 
 if TYPE_CHECKING:
     from model.engine import Engine
@@ -68,7 +68,7 @@ def judge_vot(
     """
     from model.metrics import run_supervised, scores
     from model.metrics.vot import RULES
-    from model.polygon_tracker import EngineTracker
+    from model.track.polygon_tracker import EngineTracker
 
     def track(sequence: VotSequence) -> Trajectory:
         try:
@@ -84,8 +84,8 @@ def judge_vot(
             trajectories.append(trajectory)
             done(trajectory)
     judged = [scores(trajectories, rule, windows[rule]) for rule in RULES]
-    frames, found = frame_table(trajectories), sequence_table(trajectories)
-    return VotResult(trajectories, judged, frames, found, rule_table(judged))
+    frames, rows = frame_table(trajectories), sequence_table(trajectories)
+    return VotResult(trajectories, judged, frames, rows, rule_table(judged))
 
 
 def frame_table(trajectories: Sequence[Trajectory]) -> pa.Table:
@@ -94,8 +94,8 @@ def frame_table(trajectories: Sequence[Trajectory]) -> pa.Table:
 
     parts = []
     for each in trajectories:
-        said = ~np.isnan(each.overlaps)
-        corners = [row.tolist() if known else None for row, known in zip(each.polygons, said, strict=True)]
+        reported = ~np.isnan(each.overlaps)
+        corners = [row.tolist() if known else None for row, known in zip(each.polygons, reported, strict=True)]
         parts.append(
             pa.table(
                 {
@@ -103,7 +103,7 @@ def frame_table(trajectories: Sequence[Trajectory]) -> pa.Table:
                     "frame_index": pa.array(np.arange(len(each))),
                     "state": pa.array([STATES[state] for state in each.states], pa.string()),
                     "judged": pa.array(judged(each)),
-                    "overlap": pa.array(each.overlaps, mask=~said),
+                    "overlap": pa.array(each.overlaps, mask=~reported),
                     "corners": pa.array(corners, pa.list_(pa.float32(), 8)),
                 }
             )

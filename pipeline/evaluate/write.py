@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from pipeline import storage
 from pipeline.evaluate import plots
+from pipeline.evaluate.presence import describe, presence_scores
 from pipeline.evaluate.vos import ObjectScores
 from pipeline.evaluate.vos_tables import MEASURES, frame_table, means, object_table
 from pipeline.evaluate.vot import VotResult
@@ -43,18 +44,20 @@ def write_vos(folder: str, scores: Sequence[ObjectScores], about: Mapping[str, s
         [row["sequence"], *([row["object_id"]] if several else []), *(row[name] for name in MEASURES)]
         for row in objects.to_pylist()
     ]
-    found = means(objects)
-    overall = found.pop("overall", None)
-    for name, values in found.items():
+    groups = means(objects)
+    overall = groups.pop("overall", None)
+    for name, values in groups.items():
         label = "mean" if name == "all" else f"mean, {name}"
         count = [f"{values['objects']} objects"] if several else []
         rows.append([f"**{label}**", *count, *(values[measure] for measure in MEASURES)])
     lines = ["# Scores of masks", "", *_listed(about), ""]
-    lines += [f"J&F {found['all']['j_and_f']:.{_PLACES}f} over {objects.num_rows} objects.", ""] if found else []
+    lines += [f"J&F {groups['all']['j_and_f']:.{_PLACES}f} over {objects.num_rows} objects.", ""] if groups else []
     if overall:
         lines += [f"Overall, the mean of seen and unseen J and F: {overall['j_and_f']:.{_PLACES}f}.", ""]
     heading = ["sequence", *(["object"] if several else []), *(_HEADINGS[name] for name in MEASURES)]
     lines += markdown_table(heading, rows)
+    told = presence_scores(scores)
+    lines += ["", *describe(told)] if told else []
     lines += ["", "![J and F by frame](vos_j.png)", "", "![Success](vos_success.png)"]
     lines += ["", "## Missing", "", *(f"- {sentence}" for sentence in warnings)] if warnings else []
     text = "\n".join(lines) + "\n"
@@ -87,7 +90,7 @@ def write_vot(folder: str, result: VotResult, about: Mapping[str, str]) -> str:
     lines += ["![Success](vot_success.png)", "", "![EAO](vot_eao.png)"]
     text = "\n".join(lines) + "\n"
     # A lost frame is one without overlap; frames in which the tracker said nothing are not judged.
-    said = result.frames["overlap"].drop_null().to_numpy()
+    overlaps = result.frames["overlap"].drop_null().to_numpy()
     _write(
         folder,
         {
@@ -95,7 +98,7 @@ def write_vot(folder: str, result: VotResult, about: Mapping[str, str]) -> str:
             "vot_sequences.parquet": _parquet(result.sequences),
             "vot_rules.parquet": _parquet(result.rules),
             "vot_overlap.png": plots.overlap_by_frame(result.frames),
-            "vot_success.png": plots.success({"overlap": said}, "tracked frames"),
+            "vot_success.png": plots.success({"overlap": overlaps}, "tracked frames"),
             "vot_eao.png": plots.eao(result.scores),
             "vot.md": text.encode(),
         },

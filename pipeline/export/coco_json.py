@@ -4,26 +4,28 @@ from __future__ import annotations
 
 from pycocotools import mask as coco
 
-from pipeline.export.clips import ExportClip
+from pipeline.export.categories import Categories
+from pipeline.export.export_clip import ExportClip
 from pipeline.export.sink import JsonArrays, Sink
 
 
 class CocoJson:
-    """`annotations.json`: images, annotations and one category.
+    """`annotations.json`: images, annotations and categories.
 
     An annotation has the mask as compressed RLE, the mask's own box, and beyond COCO `score`, `object_id` and
     `track_id`, which is the same number for one object in all frames. A row without mask pixels has no annotation.
 
     Args:
         sink: where the file goes.
-        category: the category's name.
+        category: of objects without one.
     """
 
     def __init__(self, sink: Sink, category: str) -> None:
+        self._categories = Categories(category)
         fixed = {
             "info": {"description": "siammask-batch"},
             "licenses": [],
-            "categories": [{"id": 1, "name": category, "supercategory": ""}],
+            "categories": self._categories.listed,
         }
         self._document = JsonArrays(sink, "annotations.json", fixed, ["images", "annotations"])
         self._images = self._annotations = self._tracks = 0
@@ -44,13 +46,13 @@ class CocoJson:
                 "frame_index": frame,
             }
             self._document.add("images", image)
-            for row in clip.tracks.rows_of(frame):
+            for row in clip.rows_of(frame):
                 if row["area"]:
                     self._annotations += 1
                     annotation = {
                         "id": self._annotations,
                         "image_id": self._images,
-                        "category_id": 1,
+                        "category_id": self._categories.number(row["category"]),
                         "segmentation": row["mask"],
                         "area": row["area"],
                         "bbox": coco.toBbox(row["mask"]).tolist(),

@@ -7,8 +7,8 @@ import io
 import numpy as np
 from PIL import Image
 
-from pipeline.export.clips import ExportClip
 from pipeline.export.errors import ExportError
+from pipeline.export.export_clip import ExportClip
 from pipeline.export.fuse import label_map
 from pipeline.export.sink import JsonArrays, Sink
 
@@ -22,7 +22,7 @@ class Davis:
     """`Annotations/<clip_id>/<frame>.png`, and `clips.json` with the ids that the values stand for.
 
     A frame's name is its index in the source video. Every frame of the clip has a file, without objects a black one.
-    Where masks overlap, a pixel goes to the higher score (see `fuse`).
+    Where masks overlap, a pixel goes to the likelier object (see `fuse`).
 
     Args:
         sink: where the files go.
@@ -46,7 +46,7 @@ class Davis:
         for start in range(0, len(clip.frames), _FRAMES_AT_ONCE):
             pictures = {
                 f"Annotations/{clip.clip_id}/{frame:05d}.png": _png(
-                    label_map(clip.tracks.rows_of(frame), numbers, clip.size)
+                    label_map(clip.rows_of(frame), numbers, clip.size)
                 )
                 for frame in clip.frames[start : start + _FRAMES_AT_ONCE]
             }

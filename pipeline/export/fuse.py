@@ -12,8 +12,8 @@ from pycocotools import mask as coco
 def label_map(rows: Sequence[Mapping[str, Any]], numbers: Mapping[str, int], size: tuple[int, int]) -> np.ndarray:
     """The object that each pixel belongs to.
 
-    Where masks overlap, a pixel goes to the object with the highest score in this frame, and of equal ones to the
-    lowest number.
+    Where masks overlap, a pixel goes to the likelier object: that with the highest presence in this frame, of equal
+    ones (or without that column) that with the highest score, and of equal ones the lowest number.
 
     Args:
         rows: a frame's rows of `masks`.
@@ -24,7 +24,7 @@ def label_map(rows: Sequence[Mapping[str, Any]], numbers: Mapping[str, int], siz
         int32 [H, W]; 0 where there is no object.
     """
     labels = np.zeros(size, np.int32)
-    for row in sorted(rows, key=lambda row: (row["score"], -numbers[row["object_id"]])):
+    for row in sorted(rows, key=lambda row: (row["presence"] or 0.0, row["score"], -numbers[row["object_id"]])):
         labels[coco.decode(row["mask"]).astype(bool)] = numbers[row["object_id"]]
     return labels
 

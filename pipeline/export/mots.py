@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from pipeline.export.clips import ExportClip
 from pipeline.export.errors import ExportError
+from pipeline.export.export_clip import ExportClip
 from pipeline.export.fuse import apart
 from pipeline.export.sink import JsonArrays, Sink
 
@@ -15,7 +15,7 @@ class Mots:
     """`data/<clip_id>.txt`, `<clip_id>/seqinfo.ini`, `seqmap.txt`, and `clips.json` with the objects' own ids.
 
     Frames count from 1 within the clip, as in the MOTS challenge. Masks of a frame may not overlap there: a pixel goes
-    to the higher score (see `fuse`), and an object without a pixel has no line.
+    to the likelier object (see `fuse`), and an object without a pixel has no line.
 
     Args:
         sink: where the files go.
@@ -39,7 +39,7 @@ class Mots:
         height, width = clip.size
         lines = []
         for time, frame in enumerate(clip.frames, 1):
-            for number, mask in apart(clip.tracks.rows_of(frame), numbers, clip.size).items():
+            for number, mask in apart(clip.rows_of(frame), numbers, clip.size).items():
                 object_id = 1000 * self._class_id + number
                 lines.append(f"{time} {object_id} {self._class_id} {height} {width} {mask['counts']}\n")
         info = {

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 from urllib.parse import quote
 
 import numpy as np
 from pycocotools import mask as coco
 
-from pipeline.export.clips import ExportClip
+from pipeline.export.export_clip import ExportClip
+from pipeline.export.options import Region
 from pipeline.export.sink import JsonArrays, Sink
-
-Region = Literal["polygon", "rectangle", "mask"]
 
 _UNKNOWN, _INITIALISED = "0", "1"
 

@@ -6,8 +6,9 @@ import json
 
 from pycocotools import mask as coco
 
-from model.rle import rle_runs
-from pipeline.export.clips import ExportClip
+from model.masks.rle import rle_runs
+from pipeline.export.categories import Categories
+from pipeline.export.export_clip import ExportClip
 from pipeline.export.sink import JsonArrays, Sink
 
 
@@ -19,14 +20,15 @@ class YouTubeVis:
 
     Args:
         sink: where the files go.
-        category: the one category's name.
+        category: of objects without one.
     """
 
     def __init__(self, sink: Sink, category: str) -> None:
+        self._categories = Categories(category)
         fixed = {
             "info": {"description": "siammask-batch"},
             "licenses": [],
-            "categories": [{"id": 1, "name": category, "supercategory": ""}],
+            "categories": self._categories.listed,
         }
         self._labels = JsonArrays(sink, "annotations.json", fixed, ["videos", "annotations"])
         self._results = JsonArrays(sink, "results.json", {}, [""])
@@ -52,7 +54,7 @@ class YouTubeVis:
             annotation = {
                 "id": self._annotations,
                 "video_id": self._videos,
-                "category_id": 1,
+                "category_id": self._categories.number(clip.categories.get(object_id)),
                 **shape,
                 "iscrowd": 0,
                 "areas": [row["area"] if row else None for row in shown],

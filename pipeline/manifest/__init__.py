@@ -1,7 +1,7 @@
 """Manifests: which clips a job is to process, read by Ray Data and checked as a whole before any work starts."""
 
-from pipeline.manifest.ids import ABSENT, CHANGED, SAME, ClipHashes, digest
-from pipeline.manifest.pieces import ClipRow
+from pipeline.clip_hashes import ABSENT, CHANGED, SAME, ClipHashes, digest
+from pipeline.manifest.piece_reader import ClipRow
 from pipeline.manifest.problems import ManifestError, Problem
 from pipeline.manifest.read import Manifest, ManifestSummary, read_manifest
 

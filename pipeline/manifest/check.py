@@ -9,15 +9,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.clips import ID_PATTERN, Clip, default_clip_id
+from pipeline.clip import ID_PATTERN, Clip, default_clip_id
 from pipeline.manifest.objects import FrameRange, check_objects
 from pipeline.manifest.problems import Problem, show
 from pipeline.manifest.values import number, text, whole
+from pipeline.storage.access import require_named_host
 from pipeline.storage.errors import StorageError
-from pipeline.storage.uris import SCHEMES, redact, resolve
+from pipeline.storage.redact import redact
+from pipeline.storage.uris import SCHEMES, resolve
 
 RANGE_COLUMNS = ("start_frame", "end_frame", "start_s", "end_s")
-CLIP_COLUMNS = frozenset(("video_uri", "clip_id", *RANGE_COLUMNS, "objects"))
+CLIP_COLUMNS = frozenset(("video_uri", "clip_id", "fps", *RANGE_COLUMNS, "objects"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +61,13 @@ def check_row(row: Mapping[str, Any], rules: Rules) -> Clip | list[Problem]:
     known = start_s is None and end_s is None and len(problems) == before
     frames = FrameRange((start or 0) if known else None, end if known else None, rules.stride)
     objects = check_objects(row.get("objects"), frames, problems)
+    fps = number(row.get("fps"), "fps", problems)
+    if fps is not None and not fps > 0:
+        problems.append(Problem("fps", "more than 0 frames a second", show(fps)))
     if problems or uri is None:
         return problems
     keep = {name: row.get(name) for name in rules.keep}
-    return Clip(given_id or default_clip_id(uri, *ends), uri, location, *ends, objects, keep)
+    return Clip(given_id or default_clip_id(uri, *ends, location=location), uri, location, *ends, objects, keep, fps)
 
 
 def check_id(value: Any, problems: list[Problem]) -> str | None:
@@ -99,7 +104,9 @@ def check_range(
 
 def _locate(uri: str, folder: str, problems: list[Problem]) -> str:
     try:
-        return resolve(folder, uri)
+        location = resolve(folder, uri)
+        require_named_host(location)
+        return location
     except StorageError as error:
         problems.append(Problem("video_uri", SCHEMES, f"{show(redact(uri))}: {error.cause}"))
         return ""

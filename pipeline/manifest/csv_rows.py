@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import io
 import itertools
 import json
 import re
@@ -20,31 +19,32 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline import storage
-from pipeline.clips import default_clip_id
+from pipeline.clip import default_clip_id
 from pipeline.manifest.check import RANGE_COLUMNS, Rules, check_row
-from pipeline.manifest.files import Piece
-from pipeline.manifest.kept import Seen
+from pipeline.manifest.checked import Checked, Log, placed
+from pipeline.manifest.csv_text import CsvText, is_blank, open_csv
+from pipeline.manifest.files import ManifestPiece
+from pipeline.manifest.kept_columns import Seen
 from pipeline.manifest.problems import MAX_PROBLEMS, Problem, show
-from pipeline.manifest.report import Checked, Log, placed
 
 _BOX = ("x", "y", "w", "h")
 _REQUIRED = ("video_uri", *_BOX)
 _WHOLE_COLUMNS = ("start_frame", "end_frame", "init_frame")
-_NUMBER_COLUMNS = ("start_s", "end_s", *_BOX)
-_CLIP = ("video_uri", "clip_id", *RANGE_COLUMNS)
-CSV_COLUMNS = frozenset((*_CLIP, "object_id", "init_frame", *_BOX))
+_NUMBER_COLUMNS = ("start_s", "end_s", "fps", *_BOX)
+_CLIP = ("video_uri", "clip_id", "fps", *RANGE_COLUMNS)
+CSV_COLUMNS = frozenset((*_CLIP, "object_id", "init_frame", *_BOX, "category", "direction"))
 _WHOLE = re.compile(r"([+-]?\d+)(\.0*)?", re.ASCII)
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|[+-]?(nan|inf(inity)?)", re.ASCII | re.IGNORECASE)
-_LONGEST_VALUE = 16 << 20
 _OBJECT_PATH = re.compile(r"objects\[(\d+)\](?:\.(?:box\.)?(\w+))?")
 _INSERT_ROWS = 5000
 
+UNNAMED = "(one without a name, as pandas writes its index)"
+"""What the warning about columns calls a column whose header is empty."""
 Record = tuple[str, int, str]
 """Key of the clip, line, and the row's values as JSON."""
 
 
-def read_csv(piece: Piece, rules: Rules, log: Log) -> Iterator[Checked]:
+def read_csv(piece: ManifestPiece, rules: Rules, log: Log) -> Iterator[Checked]:
     """Check a CSV: first every bad row, then the clips, in the order of their first rows; rows are lines."""
     with _database() as rows:
         records = _records(piece, rules, log)
@@ -70,44 +70,44 @@ def _database() -> Iterator[sqlite3.Connection]:
         yield connection
 
 
-def _records(piece: Piece, rules: Rules, log: Log) -> Iterator[Record | Checked]:
-    csv.field_size_limit(_LONGEST_VALUE)
-    filesystem, path = storage.filesystem_for(piece.file.uri)
-    with storage.reporting(piece.file.uri, "read"), filesystem.open_input_stream(path) as source:
-        # Bytes that are not UTF-8 become lone surrogates, which the checks refuse by row and column.
-        text = io.TextIOWrapper(source, encoding="utf-8-sig", errors="surrogateescape", newline="")
-        reader = csv.reader(text, strict=True)
-        line = 1
-        try:
-            names = next(reader, [])
-            problems = _check_header(names, rules, log)
-            if problems:
-                yield Checked(1, None, placed(problems, 1))
+def _records(piece: ManifestPiece, rules: Rules, log: Log) -> Iterator[Record | Checked]:
+    line = 1
+    try:
+        with open_csv(piece.file.uri, telling="video_uri") as text:
+            line = text.first_line + 1
+            if not text.names:
                 return
-            line = reader.line_num + 1
-            for values in reader:
-                if values:
-                    yield _record(names, values, line, rules)
-                line = reader.line_num + 1
-        except csv.Error as error:
-            yield Checked(line, None, [Problem("", "a CSV record", str(error), line)])
+            problems = _check_header(text.names, rules, log)
+            if problems:
+                yield Checked(line, None, placed(problems, line))
+                return
+            line = text.line
+            for values in text.reader:
+                if not is_blank(values):
+                    yield _record(text, values, line, rules)
+                line = text.line
+    except csv.Error as error:
+        yield Checked(line, None, [Problem("", "a CSV record", str(error), line)])
 
 
 def _check_header(names: list[str], rules: Rules, log: Log) -> list[Problem]:
-    log.columns.update(name for name in names if name not in CSV_COLUMNS)
+    log.columns.update(name or UNNAMED for name in names if name not in CSV_COLUMNS)
     log.seen.update({name: [Seen(pa.string(), None)] for name in rules.keep if name in names})
     log.columns.update(log.seen)
     missing = [name for name in _REQUIRED if name not in names]
     header = f"the header {show(','.join(names))}"
     problems = [Problem(name, "a column of this name", header) for name in missing]
-    for name in sorted({name for name in names if names.count(name) > 1}):
+    for name in sorted({name for name in names if name and names.count(name) > 1}):
         problems.append(Problem(name, "one column of this name", f"{names.count(name)} columns"))
     for name in CSV_COLUMNS.intersection(rules.keep):
         problems.append(Problem(name, "a kept column that describes the clip", "one of its objects'"))
     return problems
 
 
-def _record(names: list[str], values: list[str], line: int, rules: Rules) -> Record | Checked:
+def _record(text: CsvText, values: list[str], line: int, rules: Rules) -> Record | Checked:
+    names = text.names
+    if len(values) > len(names) and is_blank(values[len(names) :]):
+        values = values[: len(names)]
     if len(values) != len(names):
         return Checked(line, None, [Problem("", f"{len(names)} values", f"{len(values)}", line)])
     problems: list[Problem] = []
@@ -119,6 +119,10 @@ def _record(names: list[str], values: list[str], line: int, rules: Rules) -> Rec
     for name in _REQUIRED:
         if name not in row:
             problems.append(Problem(name, "a value", "nothing"))
+    if text.decimal_comma:
+        for name in (*_WHOLE_COLUMNS, *_NUMBER_COLUMNS):
+            if "." not in row.get(name, "."):
+                row[name] = row[name].replace(",", ".")
     for name in _WHOLE_COLUMNS:
         if name in row:
             row[name] = _number(row[name], _WHOLE, int, "a whole number", name, problems)
@@ -137,12 +141,12 @@ def _record(names: list[str], values: list[str], line: int, rules: Rules) -> Rec
 
 
 def _number(value: str, form: re.Pattern[str], kind: type, expected: str, column: str, problems: list[Problem]) -> Any:
-    found = form.fullmatch(value.strip())
-    if found is None:
+    match = form.fullmatch(value.strip())
+    if match is None:
         problems.append(Problem(column, expected, show(value)))
         return None
     # pandas writes whole numbers of a column with gaps as 12.0.
-    return kind(found[1] if kind is int else found[0])
+    return kind(match[1] if kind is int else match[0])
 
 
 def _clip(records: Iterable[Record], rules: Rules) -> Checked:
@@ -161,6 +165,8 @@ def _clip(records: Iterable[Record], rules: Rules) -> Checked:
             "object_id": row.get("object_id"),
             "init_frame": row.get("init_frame"),
             "box": [row[name] for name in _BOX],
+            "category": row.get("category"),
+            "direction": row.get("direction"),
         }
         for _, row in rows
     ]
@@ -174,8 +180,8 @@ def _clip(records: Iterable[Record], rules: Rules) -> Checked:
 
 def _flat(problem: Problem, lines: list[int]) -> Problem:
     """A problem of a nested object, named by the row and flat column that the object came from."""
-    found = _OBJECT_PATH.fullmatch(problem.column)
-    if found is None:
+    path = _OBJECT_PATH.fullmatch(problem.column)
+    if path is None:
         return problem
     expected = _OBJECT_PATH.sub(lambda match: f"row {lines[int(match[1])]}", problem.expected)
-    return replace(problem, column=found[2] or "", expected=expected, row=lines[int(found[1])])
+    return replace(problem, column=path[2] or "", expected=expected, row=lines[int(path[1])])

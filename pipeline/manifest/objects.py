@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from math import isfinite
 from typing import Any
 
-from pipeline.clips import Box, ObjectStart, Polygon, Rle
+from pipeline.clip import DIRECTIONS, Box, Direction, ObjectStart, Polygon, Rle
 from pipeline.manifest.problems import Problem, show
 from pipeline.manifest.values import number, text, whole
 
-OBJECT_COLUMNS = frozenset(("object_id", "init_frame", "end_frame", "box", "polygon", "mask"))
+OBJECT_COLUMNS = frozenset(("object_id", "init_frame", "end_frame", "box", "polygon", "mask", "category", "direction"))
 _STARTS = ("box", "polygon", "mask")
 _LONGEST_SIDE = 65535
 
@@ -50,12 +50,12 @@ def check_objects(value: Any, frames: FrameRange, problems: list[Problem]) -> tu
         problems.append(Problem("objects", "a list of 1 object or more", show(value)))
         return ()
     objects = []
-    found: list[Problem] = []
+    faults: list[Problem] = []
     for position, item in enumerate(value):
-        start = _object(item, position, frames, found)
-        if found:
-            problems += [_inside(problem, position) for problem in found]
-            found.clear()
+        start = _object(item, position, frames, faults)
+        if faults:
+            problems += [_inside(problem, position) for problem in faults]
+            faults.clear()
         elif start is not None:
             objects.append(start)
     if 1 < len(objects) == len(value):
@@ -83,6 +83,8 @@ def _object(item: Any, position: int, frames: FrameRange, problems: list[Problem
         None if box is None else check_box(box, "box", problems),
         None if polygon is None else check_polygon(polygon, "polygon", problems),
         None if mask is None else check_mask(mask, "mask", problems),
+        text(item.get("category"), "category", problems),
+        _direction(item.get("direction"), problems),
     )
 
 
@@ -106,6 +108,14 @@ def _frames(init: int | None, end: int | None, frames: FrameRange, problems: lis
         first = init if init is not None else frames.start or 0
         if end <= first:
             problems.append(Problem("end_frame", f"a frame after the init frame {first}", show(end)))
+
+
+def _direction(value: Any, problems: list[Problem]) -> Direction:
+    if value is None:
+        return "forward"
+    if value not in DIRECTIONS:
+        problems.append(Problem("direction", f"{', '.join(DIRECTIONS[:-1])} or {DIRECTIONS[-1]}", show(value)))
+    return value
 
 
 def check_box(value: Any, column: str, problems: list[Problem]) -> Box | None:
@@ -142,6 +152,7 @@ def check_mask(value: Any, column: str, problems: list[Problem]) -> Rle | None:
         return None
     size, counts = value.get("size"), value.get("counts")
     sides = list(size) if isinstance(size, list | tuple) else []
+    sides = [int(side) if type(side) is float and side.is_integer() else side for side in sides]
     if len(sides) != 2 or not all(type(side) is int and 0 < side <= _LONGEST_SIDE for side in sides):
         problems.append(Problem(f"{column}.size", f"[height, width], 1 to {_LONGEST_SIDE} each", show(size)))
         return None
@@ -208,9 +219,15 @@ def _distinct(
     inits = [clip_start if start.init_frame is None else start.init_frame for start in objects]
     named = [item.get("object_id") is not None for item in value]
     first: dict[str, int] = {}
+    categories: dict[str, int] = {}
     seen: dict[tuple[str, int], int] = {}
     for position, start in enumerate(objects):
         earlier = first.setdefault(start.object_id, position)
+        if start.category is not None:
+            known = categories.setdefault(start.object_id, position)
+            if objects[known].category != start.category:
+                expected = f"the category that objects[{known}] of the same object has"
+                problems.append(Problem(f"objects[{position}].category", expected, show(start.category)))
         same = seen.setdefault((start.object_id, inits[position]), position)
         if named[earlier] != named[position]:
             expected = f"an id other than objects[{earlier}] has (the default is the position)"

@@ -14,20 +14,19 @@ import pyarrow.parquet as pq
 import pyarrow.types as types
 
 from pipeline import storage
-from pipeline.manifest import kept
+from pipeline.manifest import kept_columns
 from pipeline.manifest.check import CLIP_COLUMNS, Rules, check_row
-from pipeline.manifest.files import Piece
+from pipeline.manifest.checked import Checked, Log, placed
+from pipeline.manifest.files import ManifestPiece
 from pipeline.manifest.objects import OBJECT_COLUMNS
 from pipeline.manifest.problems import Problem, show
-from pipeline.manifest.report import Checked, Log, placed
 
 _BATCH_ROWS = 2048
 
 
-def read_parquet(piece: Piece, rules: Rules, log: Log) -> Iterator[Checked]:
+def read_parquet(piece: ManifestPiece, rules: Rules, log: Log) -> Iterator[Checked]:
     """Check the rows of the row groups that begin in a piece; rows count from 1 in the file."""
-    filesystem, path = storage.filesystem_for(piece.file.uri)
-    with storage.reporting(piece.file.uri, "read"), filesystem.open_input_file(path) as source:
+    with storage.reporting(piece.file.uri, "read"), storage.open_file(piece.file.uri) as source:
         try:
             file = pq.ParquetFile(source)
         except pa.ArrowInvalid:
@@ -84,11 +83,11 @@ def check_schema(schema: pa.Schema, rules: Rules, log: Log) -> list[Problem]:
             elif name == "objects":
                 problems += _check_objects(column_type.value_type, log)
         if name in rules.keep:
-            found = kept.arrow_type(column_type)
-            if found is None:
-                problems.append(Problem(name, f"{kept.KEPT}, or a time, to keep", f"the type {column_type}"))
+            kept_type = kept_columns.arrow_type(column_type)
+            if kept_type is None:
+                problems.append(Problem(name, f"{kept_columns.KEPT}, or a time, to keep", f"the type {column_type}"))
             else:
-                log.seen[name] = [kept.Seen(found, None)]
+                log.seen[name] = [kept_columns.Seen(kept_type, None)]
     return problems
 
 
@@ -107,7 +106,7 @@ def _check_objects(struct: pa.DataType, log: Log) -> list[Problem]:
 
 
 def _values(column: pa.Array, is_kept: bool) -> list[Any]:
-    return kept.json_values(column) if is_kept else column.to_pylist()
+    return kept_columns.json_values(column) if is_kept else column.to_pylist()
 
 
 def _offset(group: pq.RowGroupMetaData, size: int) -> int:
@@ -140,13 +139,13 @@ def _is_mask(kind: pa.DataType) -> bool:
     fields = {field.name: field.type for field in kind}
     return (
         fields.keys() >= {"size", "counts"}
-        and _list_of(types.is_integer)(fields["size"])
+        and _list_of(_is_number)(fields["size"])
         and _is_text(fields["counts"])
     )
 
 
 _TEXT = ("string", _is_text)
-_FRAME = ("int64", types.is_integer)
+_FRAME = ("int64, or double with whole numbers", _is_number)
 _SECONDS = ("double", _is_number)
 _COLUMNS: dict[str, tuple[str, Callable[[pa.DataType], bool]]] = {
     "video_uri": _TEXT,
@@ -154,11 +153,14 @@ _COLUMNS: dict[str, tuple[str, Callable[[pa.DataType], bool]]] = {
     "start_frame": _FRAME,
     "end_frame": _FRAME,
     "start_s": _SECONDS,
+    "fps": _SECONDS,
     "end_s": _SECONDS,
     "objects": ("list<struct>", _list_of(types.is_struct)),
 }
 _OBJECT: dict[str, tuple[str, Callable[[pa.DataType], bool]]] = {
     "object_id": _TEXT,
+    "category": _TEXT,
+    "direction": _TEXT,
     "init_frame": _FRAME,
     "end_frame": _FRAME,
     "box": ("list<double>", _list_of(_is_number)),

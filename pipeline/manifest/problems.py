@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipeline.options import UsageError
-from pipeline.storage.uris import redact_text
+from pipeline.errors import UsageError
+from pipeline.storage.redact import redact, redact_text
 
 MAX_PROBLEMS = 20
 """As many problems are listed at once."""
@@ -34,7 +34,8 @@ class Problem:
     file: str = ""
 
     def __str__(self) -> str:
-        place = self.file if self.row is None else f"{self.file}:{_row(self.file, self.row)}"
+        file = redact(self.file)
+        place = file if self.row is None else f"{file}:{_row(self.file, self.row)}"
         where = f"{place} {self.column}" if self.column else place
         return f"{where}: expected {self.expected}, got {self.got}"
 
@@ -66,4 +67,4 @@ def show(value: object) -> str:
 
 
 def _row(file: str, row: int) -> str:
-    return f"row {row} (index {row - 1})" if file.lower().endswith(".parquet") else str(row)
+    return f"row {row} (index {row - 1})" if file.partition("?")[0].lower().endswith(".parquet") else str(row)

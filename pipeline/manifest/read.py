@@ -10,15 +10,16 @@ from typing import TypeVar
 
 import pyarrow as pa
 
-from pipeline.clips import Clip
-from pipeline.manifest import kept
+from pipeline import storage
+from pipeline.clip import Clip
+from pipeline.clip_hashes import SAME, ClipHashes, digest
+from pipeline.manifest import kept_columns
 from pipeline.manifest.check import CLIP_COLUMNS
-from pipeline.manifest.files import ManifestFile, Piece, batches, cut, list_manifest
-from pipeline.manifest.ids import SAME, ClipHashes, digest
-from pipeline.manifest.kept import Seen
-from pipeline.manifest.pieces import ClipRow, PieceReport, ReadOptions, check_piece, read_piece
+from pipeline.manifest.checked import unknown
+from pipeline.manifest.files import ManifestFile, ManifestPiece, batches, cut, list_manifest
+from pipeline.manifest.kept_columns import Seen
+from pipeline.manifest.piece_reader import ClipRow, PieceReport, ReadOptions, check_piece, read_piece
 from pipeline.manifest.problems import MAX_PROBLEMS, ManifestError, Problem, show
-from pipeline.manifest.report import unknown
 
 logger = logging.getLogger(__name__)
 Item = TypeVar("Item")
@@ -137,7 +138,7 @@ def read_manifest(
     if total.problems:
         raise ManifestError(total.problems)
     if summary.unknown_columns:
-        logger.warning("%s: ignored the unknown columns %s", uri, ", ".join(summary.unknown_columns))
+        logger.warning("%s: ignored the unknown columns %s", storage.redact(uri), ", ".join(summary.unknown_columns))
     return Manifest(uri, summary, total.hashes, files, options, in_process)
 
 
@@ -165,11 +166,11 @@ class _Total:
             placed = replace(problem, row=row, file=file)
             if placed not in self.problems:  # a fault of a file's schema comes from each of its pieces
                 self.problems.append(placed)
-        for name, found in report.seen.items():
+        for name, entries in report.seen.items():
             known = self.seen.setdefault(name, [])
-            for one in found:
-                if all(one.type != other.type for other in known):
-                    known.append(Seen(one.type, None if one.row is None else one.row + base, file))
+            for entry in entries:
+                if all(entry.type != other.type for other in known):
+                    known.append(Seen(entry.type, None if entry.row is None else entry.row + base, file))
 
 
 def _check(files: tuple[ManifestFile, ...], options: ReadOptions, limit: int | None, in_process: bool) -> _Total:
@@ -189,7 +190,7 @@ def _check(files: tuple[ManifestFile, ...], options: ReadOptions, limit: int | N
     return total
 
 
-def _check_one(piece: Piece, options: ReadOptions, most: int | None) -> Iterator[PieceReport]:
+def _check_one(piece: ManifestPiece, options: ReadOptions, most: int | None) -> Iterator[PieceReport]:
     yield check_piece(piece, options, most)
 
 
@@ -204,7 +205,9 @@ def _rows(files: tuple[ManifestFile, ...], options: ReadOptions, in_process: boo
         base += rows
 
 
-def _run(files: Iterable[ManifestFile], read: Callable[[Piece], Iterable[Item]], in_process: bool) -> Iterator[Item]:
+def _run(
+    files: Iterable[ManifestFile], read: Callable[[ManifestPiece], Iterable[Item]], in_process: bool
+) -> Iterator[Item]:
     pieces = cut(files)
     if in_process:
         return (item for piece in pieces for item in read(piece))
@@ -240,12 +243,12 @@ def _duplicates(
 def _summary(uri: str, files: tuple[ManifestFile, ...], options: ReadOptions, total: _Total) -> ManifestSummary:
     fields = []
     for name in options.keep:
-        result = kept.unify(name, total.seen.get(name, []))
+        result = kept_columns.unify(name, total.seen.get(name, []))
         if isinstance(result, Problem):
             total.problems.append(result)
         elif name not in total.columns and name not in total.seen and not total.problems:
-            found = ", ".join(sorted(total.columns))
-            total.problems.append(Problem(name, "a column of this name to keep", f"the columns {found}", file=uri))
+            names = ", ".join(sorted(total.columns))
+            total.problems.append(Problem(name, "a column of this name to keep", f"the columns {names}", file=uri))
         else:
             fields.append(pa.field(name, result))
     return ManifestSummary(

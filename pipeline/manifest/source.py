@@ -17,8 +17,8 @@ from ray.data import DataContext, Datasource, read_datasource
 from ray.data.block import BlockMetadata
 from ray.data.datasource import ReadTask
 
-from pipeline.manifest.files import Piece
-from pipeline.options import UsageError
+from pipeline.errors import UsageError
+from pipeline.manifest.files import ManifestPiece
 from pipeline.storage import StorageError, parse
 
 if TYPE_CHECKING:
@@ -38,7 +38,11 @@ class ManifestDatasource(Datasource):
     """
 
     def __init__(
-        self, batches: Sequence[tuple[Piece, ...]], read: Callable[[Piece], Iterable[Any]], *, local: bool
+        self,
+        batches: Sequence[tuple[ManifestPiece, ...]],
+        read: Callable[[ManifestPiece], Iterable[Any]],
+        *,
+        local: bool,
     ) -> None:
         super().__init__()
         self._batches = batches
@@ -66,7 +70,9 @@ class ManifestDatasource(Datasource):
         return [ReadTask(partial(_blocks, batch, self._read), metadata) for batch in self._batches]
 
 
-def read_pieces(batches: Iterable[tuple[Piece, ...]], read: Callable[[Piece], Iterable[Item]]) -> Iterator[Item]:
+def read_pieces(
+    batches: Iterable[tuple[ManifestPiece, ...]], read: Callable[[ManifestPiece], Iterable[Item]]
+) -> Iterator[Item]:
     """What `read` yields for each piece, in the order of the pieces; workers run ahead, in bounded memory.
 
     Args:
@@ -96,7 +102,7 @@ def read_pieces(batches: Iterable[tuple[Piece, ...]], read: Callable[[Piece], It
             yield item
 
 
-def _blocks(batch: Iterable[Piece], read: Callable[[Piece], Iterable[Any]]) -> Iterator[pa.Table]:
+def _blocks(batch: Iterable[ManifestPiece], read: Callable[[ManifestPiece], Iterable[Any]]) -> Iterator[pa.Table]:
     # Errors travel as items: a raised one would be tried again, logged with its stack, and wrapped.
     try:
         for piece in batch:

@@ -1,7 +1,8 @@
 """Single values of a manifest: text, whole numbers, numbers. A value that is None counts as absent.
 
 Types are strict, because a wrong type is nearly always a column that some tool rewrote: an id that is a number
-has lost its leading zeros by then, and `true` is no frame.
+has lost its leading zeros by then, and `true` is no frame. A whole number may be written as a float (`3.0`), as pandas
+writes a column with gaps.
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ def whole(value: Any, column: str, problems: list[Problem], least: int = 0) -> i
     """An int64 of at least `least`, or None where it is absent or bad."""
     if value is None:
         return None
+    if type(value) is float and value.is_integer():
+        value = int(value)
     if type(value) is not int:
         problems.append(Problem(column, "a whole number", f"{show(value)} ({_type_name(value)})"))
         return None

@@ -1,6 +1,6 @@
-"""From labels that people drew (CVAT, Label Studio, COCO-video, MOT) to a manifest of the service."""
+"""From labels that people drew to a manifest of the service."""
 
 from pipeline.manifest_builder.build import Built, build_manifest
-from pipeline.manifest_builder.labels import LabelError
+from pipeline.manifest_builder.labelled_video import LabelError
 
 __all__ = ["Built", "LabelError", "build_manifest"]

@@ -3,41 +3,26 @@
 from __future__ import annotations
 
 import json
-import posixpath
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline import storage
-from pipeline.clips import ID_PATTERN
-from pipeline.decode.errors import VideoError
-from pipeline.decode.probe import probe
+from pipeline.clip import ID_PATTERN
+from pipeline.errors import UsageError
 from pipeline.manifest import Manifest, read_manifest
-from pipeline.manifest_builder.coco_video import read_coco_video
-from pipeline.manifest_builder.cvat import read_cvat
-from pipeline.manifest_builder.files import LabelFile, find_labels, find_videos
-from pipeline.manifest_builder.label_studio import read_label_studio
-from pipeline.manifest_builder.labels import LabelError, LabelledBox, LabelledObject, LabelledVideo
-from pipeline.manifest_builder.match import match
-from pipeline.manifest_builder.mot import read_mot
-from pipeline.options import UsageError
-from pipeline.staging import staged
+from pipeline.manifest_builder.label_files import LABEL_SUFFIXES, LabelFile, find_labels, find_videos
+from pipeline.manifest_builder.label_formats import FORMATS, FormatName, recognise, unknown
+from pipeline.manifest_builder.labelled_video import LabelError, LabelledVideo
+from pipeline.manifest_builder.match import match, video_stem
+from pipeline.manifest_builder.starts import Converter, Ends, KeyFrames
 
-Format = Literal["auto", "cvat", "label-studio", "coco-video", "mot"]
-KeyFrames = Literal["first", "all"]
-READERS: dict[str, Callable[[LabelFile, list[str]], list[LabelledVideo]]] = {
-    "cvat": read_cvat,
-    "label-studio": read_label_studio,
-    "coco-video": read_coco_video,
-    "mot": read_mot,
-}
-_SUFFIXES = {".xml": ("cvat",), ".json": ("label-studio", "coco-video"), ".txt": ("mot",)}
 OUTPUT_SUFFIXES = (".jsonl", ".ndjson", ".json", ".parquet")
 SCHEMA = pa.schema(
     [
@@ -50,8 +35,10 @@ SCHEMA = pa.schema(
                     [
                         ("object_id", pa.string()),
                         ("init_frame", pa.int64()),
+                        ("end_frame", pa.int64()),
                         ("box", pa.list_(pa.float64())),
                         ("polygon", pa.list_(pa.float64())),
+                        ("category", pa.string()),
                     ]
                 )
             ),
@@ -78,7 +65,13 @@ class Built:
 
 
 def build_manifest(
-    videos: str, labels: str, output: str, *, label_format: Format = "auto", keyframes: KeyFrames = "first"
+    videos: str,
+    labels: str,
+    output: str,
+    *,
+    label_format: FormatName = "auto",
+    keyframes: KeyFrames = "first",
+    ends: Ends = "labelled",
 ) -> Built:
     """Build the manifest of the labelled videos; nothing is written unless all of it is right.
 
@@ -88,6 +81,8 @@ def build_manifest(
         output: URI of the manifest, JSON Lines or Parquet by its name.
         label_format: of the labels; "auto" goes by their content.
         keyframes: "first" starts each object once, on its first box; "all" starts it anew on each that was drawn.
+        ends: "labelled" ends an object where the labels say that it is not to be seen any more, and starts it anew
+            where it comes back; "ignore" tracks it to the clip's end.
 
     Raises:
         UsageError: labels, videos or names cannot be used; names the file and the place in it.
@@ -96,100 +91,60 @@ def build_manifest(
     if not output.lower().endswith(OUTPUT_SUFFIXES):
         raise UsageError(f"--output {output}: expected a name that ends in {', '.join(OUTPUT_SUFFIXES)}")
     notes: list[str] = []
-    files = (file for file in find_labels(labels) if file.suffix not in _SUFFIXES or _suits(file, label_format))
-    read = [video for file in files for video in _reader(file, label_format)(file, notes)]
+    read = read_labels(labels, label_format, notes)
     matched = match(find_videos(videos), read)
     if not matched.pairs:
-        named = ", ".join(repr(one.names[0]) for one in matched.labels_without[:3]) or "none with a box"
+        named = ", ".join(repr(labelled.names[0]) for labelled in matched.labels_without[:3]) or "none with a box"
         raise UsageError(
             f"no video of {storage.redact(videos)} has labels in {storage.redact(labels)}: they name {named}"
         )
     target = storage.parse(output).uri
-    rows = list(_rows(matched.pairs, storage.parent(target), keyframes, notes))
+    rows = list(_rows(matched.pairs, storage.parent(target), keyframes, ends, notes))
+    if not rows:
+        raise UsageError(f"{storage.redact(labels)}: all boxes lie beyond the ends of their videos: {notes[-1]}")
     manifest = _check_and_write(rows, target)
-    return Built(manifest, tuple(notes), matched.videos_without, tuple(one.where for one in matched.labels_without))
+    return Built(
+        manifest, tuple(notes), matched.videos_without, tuple(labelled.where for labelled in matched.labels_without)
+    )
 
 
-def _suits(file: LabelFile, label_format: Format) -> bool:
-    return label_format == "auto" or label_format in _SUFFIXES[file.suffix]
-
-
-def _reader(file: LabelFile, label_format: Format) -> Callable[[LabelFile, list[str]], list[LabelledVideo]]:
-    if label_format != "auto":
-        return READERS[label_format]
-    if file.suffix == ".xml":
-        return read_cvat
-    if file.suffix == ".txt":
-        return read_mot
-    if file.suffix == ".json":
-        a_document = file.content.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{") and b'"videos"' in file.content
-        return read_coco_video if a_document else read_label_studio
-    raise LabelError(f"{file.shown}: of no known kind by its name: give --format {', '.join(READERS)}")
+def read_labels(uri: str, label_format: FormatName, notes: list[str]) -> list[LabelledVideo]:
+    """The labels of all files at a URI, those of each format together."""
+    single = storage.entry(uri) is not None and not uri.lower().endswith(".zip")
+    suffixes = LABEL_SUFFIXES if label_format == "auto" else FORMATS[label_format].suffixes
+    groups: dict[str, list[LabelFile]] = {}
+    unread: list[LabelError] = []
+    for file in find_labels(uri, suffixes):
+        try:
+            name = recognise(file) if label_format == "auto" else label_format
+        except LabelError as error:
+            unread.append(error)
+            continue
+        if name is None:
+            unread.append(LabelError(unknown(file)))
+        else:
+            groups.setdefault(name, []).append(file)
+    if unread and (single or not groups):
+        raise unread[0]
+    notes += [f"{error}; passed over" for error in unread]
+    return [video for name, files in groups.items() for video in FORMATS[name].read(files, notes)]
 
 
 def _rows(
-    pairs: Iterable[tuple[str, LabelledVideo]], folder: str, keyframes: KeyFrames, notes: list[str]
+    pairs: Iterable[tuple[str, LabelledVideo]], folder: str, keyframes: KeyFrames, ends: Ends, notes: list[str]
 ) -> Iterator[dict[str, Any]]:
     pairs = list(pairs)
-    stems = Counter(posixpath.splitext(posixpath.basename(uri))[0] for uri, _ in pairs)
+    stems = Counter(video_stem(uri) for uri, _ in pairs)
     for uri, labels in pairs:
-        convert = _Converter.of(uri, labels, notes)
-        objects = [start for one in labels.objects for start in convert.starts(one, keyframes)]
+        objects = Converter.of(uri, labels, notes).objects(labels, keyframes, ends)
+        if not objects:
+            continue
         inside = folder.rstrip("/") + "/"
         row: dict[str, Any] = {"video_uri": uri.removeprefix(inside), "objects": objects}
-        stem = posixpath.splitext(posixpath.basename(uri))[0]
+        stem = video_stem(uri)
         if stems[stem] == 1 and ID_PATTERN.fullmatch(stem):
             row["clip_id"] = stem
         yield row
-
-
-@dataclass(frozen=True, slots=True)
-class _Converter:
-    """From the labels' units and frames to the video's."""
-
-    scale_x: float = 1.0
-    scale_y: float = 1.0
-    frame_ratio: float = 1.0
-    last_frame: int | None = None
-
-    @classmethod
-    def of(cls, uri: str, labels: LabelledVideo, notes: list[str]) -> _Converter:
-        """Looks into the video where the labels are in percent of it."""
-        if labels.unit == "pixels":
-            return cls()
-        try:
-            with staged(uri) as path:
-                info = probe(str(path), location=storage.redact(uri)).info
-        except VideoError as error:
-            raise LabelError(
-                f"{labels.where}: its boxes are in percent, and the video cannot be read: {error}"
-            ) from None
-        ratio = 1.0
-        if labels.frames is not None and abs(labels.frames - info.frames) > 1:
-            ratio = info.frames / labels.frames
-            notes.append(
-                f"{labels.where}: labelled as {labels.frames} frames, the video has {info.frames}; frames were "
-                "converted in proportion (set frameRate in the labelling config to the video's own)"
-            )
-        return cls(info.width / 100, info.height / 100, ratio, info.frames - 1)
-
-    def starts(self, labelled: LabelledObject, keyframes: KeyFrames) -> Iterator[dict[str, Any]]:
-        """The object's entries in the manifest's `objects`."""
-        drawn = [box for box in labelled.boxes if box.drawn] or labelled.boxes
-        seen = set()
-        for box in drawn if keyframes == "all" else drawn[:1]:
-            frame = round(box.frame * self.frame_ratio)
-            frame = frame if self.last_frame is None else min(frame, self.last_frame)
-            if frame in seen:
-                continue
-            seen.add(frame)
-            yield {"object_id": labelled.object_id, "init_frame": frame, **self._place(box)}
-
-    def _place(self, box: LabelledBox) -> dict[str, list[float]]:
-        if box.angle % 360:
-            return {"polygon": [round(value, 3) for value in box.corners(self.scale_x, self.scale_y)]}
-        values = (box.x * self.scale_x, box.y * self.scale_y, box.w * self.scale_x, box.h * self.scale_y)
-        return {"box": [round(value, 3) for value in values]}
 
 
 def _check_and_write(rows: list[dict[str, Any]], target: str) -> Manifest:

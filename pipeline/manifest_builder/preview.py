@@ -12,12 +12,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from model.overlay import colour_of
 from model.video import VideoError, open_video
-from pipeline.clips import Clip, ObjectStart
-from pipeline.decode.errors import VideoError as StagingError
+from model.video.overlay import colour_of
+from pipeline.clip import Clip, ObjectStart
+from pipeline.decode.staging import staged
 from pipeline.manifest import Manifest
-from pipeline.staging import staged
 
 _DARK = (24, 24, 24)
 
@@ -38,7 +37,7 @@ def draw_previews(manifest: Manifest, folder: Path, *, most: int) -> Iterator[tu
         try:
             with staged(clip.video_location) as path:
                 yield from _clip(clip, path, folder)
-        except (VideoError, StagingError) as error:
+        except VideoError as error:
             yield None, f"clip {clip.clip_id}: {error}"
 
 
@@ -49,7 +48,7 @@ def _clip(clip: Clip, path: Path, folder: Path) -> Iterator[tuple[Path | None, s
     for start in clip.objects:
         by_frame[clip.start_frame or 0 if start.init_frame is None else start.init_frame].append(start)
     for frame, starts in sorted(by_frame.items()):
-        picture = next((found.image for found in video.read(frame, frame + 1)), None)
+        picture = next((read_frame.image for read_frame in video.read(frame, frame + 1)), None)
         if picture is None:
             yield None, f"clip {clip.clip_id}: its video has no frame {frame}, it has {video.frames}"
             continue
@@ -77,5 +76,5 @@ def draw_start(picture: NDArray[np.uint8], start: ObjectStart, colour: tuple[int
     left = int(np.clip(corners[:, 0].min(), 0, max(0, picture.shape[1] - wide - 8)))
     top = int(np.clip(corners[:, 1].min() - high - below - 10, 0, max(0, picture.shape[0] - high - below - 6)))
     cv2.rectangle(picture, (left, top), (left + wide + 7, top + high + below + 5), _DARK, -1)
-    at = (left + 4, top + high + 3)
-    cv2.putText(picture, start.object_id, at, cv2.FONT_HERSHEY_SIMPLEX, scale, colour, 1, cv2.LINE_AA)
+    origin = (left + 4, top + high + 3)
+    cv2.putText(picture, start.object_id, origin, cv2.FONT_HERSHEY_SIMPLEX, scale, colour, 1, cv2.LINE_AA)

@@ -18,15 +18,14 @@ import pyarrow.dataset as ds
 from pyarrow import fs
 
 from pipeline import storage
-from pipeline.part_names import CLIPS_FOLDER, MASKS_FOLDER, ClipsPart
+from pipeline.output.names import CLIPS_FOLDER, MASKS_FOLDER, RUNS_FOLDER, ClipsPart
+from pipeline.output.schema import CLIPS, MASKS
 from pipeline.reading.errors import NoSuchRun
-from pipeline.tables import CLIPS, MASKS
 
 PART = "_part"
 """A column that the datasets have and no file: the number of the row's file."""
 
 _FORMAT = ds.ParquetFileFormat()
-_RUNS_FOLDER = "_runs"
 
 
 @dataclass(frozen=True)
@@ -51,7 +50,7 @@ class Committed:
         """
         names = (storage.name(entry.uri) for entry in storage.list_files(output, f"{CLIPS_FOLDER}/"))
         parts = [part for name in names if (part := ClipsPart.parse(name)) is not None]
-        if not parts and next(storage.list_files(output, f"{_RUNS_FOLDER}/"), None) is None:
+        if not parts and next(storage.list_files(output, f"{RUNS_FOLDER}/"), None) is None:
             raise NoSuchRun(
                 f"{storage.redact(output)} holds no run, since it has no {CLIPS_FOLDER}/part-….parquet: "
                 "give the folder that jobs/segment.py had as --output"
@@ -72,10 +71,10 @@ class Committed:
     @cached_property
     def clips(self) -> ds.Dataset:
         """One row a clip, with `_part`, the place of its file in `clips_parts`."""
-        again: dict[int, list[str]] = {}
+        repeated: dict[int, list[str]] = {}
         for row in self._repeated:
-            again.setdefault(row[PART], []).append(row["clip_id"])
-        return _without(self._every_clip, again)
+            repeated.setdefault(row[PART], []).append(row["clip_id"])
+        return _without(self._every_clip, repeated)
 
     @cached_property
     def masks(self) -> ds.Dataset:
@@ -87,12 +86,12 @@ class Committed:
             (pc.field("clip_id") >= held[name]["clip_id_min"]) & (pc.field("clip_id") <= held[name]["clip_id_max"])
             for name in self.masks_parts
         ]
-        again: dict[int, list[str]] = {}
+        repeated: dict[int, list[str]] = {}
         for row in self._repeated:
             if row["masks_part"] in number:
-                again.setdefault(number[row["masks_part"]], []).append(row["clip_id"])
+                repeated.setdefault(number[row["masks_part"]], []).append(row["clip_id"])
         filesystem, folder = storage.filesystem_for(storage.join(self.output, MASKS_FOLDER))
-        return _without(_dataset(filesystem, folder, self.masks_parts, MASKS, within), again)
+        return _without(_dataset(filesystem, folder, self.masks_parts, MASKS, within), repeated)
 
     def in_masks_of(self, clip_ids: Sequence[str]) -> pc.Expression:
         """The condition on `masks` that keeps the files of these clips, so that no other file is opened."""
@@ -151,6 +150,6 @@ def _dataset(
 def _without(dataset: ds.Dataset, rows: dict[int, list[str]]) -> ds.Dataset:
     """The dataset less some clips of some files."""
     for number, clip_ids in rows.items():
-        here = pc.field(PART) == pa.scalar(number, pa.int32())
-        dataset = dataset.filter(~(here & pc.field("clip_id").isin(clip_ids)))
+        in_file = pc.field(PART) == pa.scalar(number, pa.int32())
+        dataset = dataset.filter(~(in_file & pc.field("clip_id").isin(clip_ids)))
     return dataset

@@ -6,12 +6,12 @@ import contextlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from model.overlay import OverlayStyle
-from model.video_writer import VideoWriter
+from model.video.overlay import OverlayStyle
+from model.video.writer import VideoWriter
 from pipeline import storage
-from pipeline.reading import Clip, NotInRun, open_run
-from pipeline.render.draw import Between, RenderError, draw_clip
-from pipeline.render.layouts import Layout
+from pipeline.reading import NotInRun, RunClip, open_run
+from pipeline.reading.draw import RenderError
+from pipeline.reading.options import Between, Layout
 
 _USUAL_FPS = 25.0
 
@@ -28,7 +28,7 @@ class Rendered:
 
 
 def write_video(
-    clip: Clip,
+    clip: RunClip,
     target: Path,
     *,
     layout: Layout = "overlay",
@@ -40,17 +40,20 @@ def write_video(
     Args:
         clip: as `open_run(uri).clip(id)` gives it.
         target: the MP4 to write; it appears when it is whole.
-        layout, style, between: as for `draw_clip`.
+        layout, style, between: as for `RunClip.drawn`.
 
     Raises:
-        RenderError: as `draw_clip` has it, or none of the frames decodes.
+        RenderError: the clip failed, as `RunClip.drawn` has it, or none of the frames decodes.
         StorageError: the tables cannot be read.
     """
+    if clip.row["status"] == "failed":
+        raise RenderError(
+            f"clip {clip.clip_id}: it has no masks, since it failed "
+            f"({clip.row['error_stage']}: {clip.row['error_message']})"
+        )
     with contextlib.ExitStack() as opened:
         writer = None
-        pictures = opened.enter_context(
-            contextlib.closing(draw_clip(clip, layout=layout, style=style, between=between))
-        )
+        pictures = opened.enter_context(contextlib.closing(clip.drawn(layout=layout, style=style, between=between)))
         for shown in pictures:
             if writer is None:
                 fps = shown.fps or _USUAL_FPS

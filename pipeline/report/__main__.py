@@ -10,8 +10,9 @@ from typing import Annotated, Any
 import typer
 
 from pipeline import storage
-from pipeline.options import UsageError
-from pipeline.raycluster import choose_authentication, connect
+from pipeline.cluster.connect import choose_authentication, connect
+from pipeline.errors import UsageError
+from pipeline.output.names import RUNS_FOLDER
 from pipeline.report import RunFacts, collect, write_report
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
@@ -64,6 +65,7 @@ def remake(output: str, run_id: str | None, clips: int, videos: str | None) -> s
     run = {
         "run_id": run_id,
         "exit_status": before.get("exit_status"),
+        "replaced": before.get("replaced", 0),
         "output": storage.redact(output),
         "started_at": config["started_at"],
         "finished_at": before.get("finished_at"),
@@ -75,15 +77,15 @@ def remake(output: str, run_id: str | None, clips: int, videos: str | None) -> s
 
 def _last_run(output: str) -> str:
     suffix = "/config.json"
-    found = [entry.uri for entry in storage.list_files(output, "_runs/") if entry.uri.endswith(suffix)]
-    if not found:
+    reports = [entry.uri for entry in storage.list_files(output, "_runs/") if entry.uri.endswith(suffix)]
+    if not reports:
         raise UsageError(f"{storage.redact(output)} has no run: there is no config.json below _runs/")
-    return max(storage.name(storage.parent(uri)) for uri in found)
+    return max(storage.name(storage.parent(uri)) for uri in reports)
 
 
 def _kept(output: str, run_id: str, name: str) -> dict[str, Any]:
     try:
-        return json.loads(storage.read_bytes(storage.join(output, "_runs", run_id, name)))
+        return json.loads(storage.read_bytes(storage.join(output, RUNS_FOLDER, run_id, name)))
     except storage.NotFound:
         return {}
 

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from model.overlay import PALETTE
+from model.caches import place_matplotlib
+from model.video.overlay import PALETTE
 from pipeline.report.tracks import Curve
 
 # matplotlib knows no CSS variables: it draws in stand-ins, which are replaced in its SVG.
@@ -43,7 +44,7 @@ def draw_curves(
     frame_pixels: int,
     marked: Sequence[int],
 ) -> str:
-    """Score and area of objects over the frames of a clip, as an `<svg>` element.
+    """Score and area of objects over the frames of a clip, as an `<svg>` element; dashed where the object is lost.
 
     Args:
         name: the clip's; ids in the element are made from it.
@@ -52,6 +53,7 @@ def draw_curves(
         frame_pixels: width times height; areas are shown as a share of it.
         marked: frames to mark, such as those that are shown beside the curves.
     """
+    place_matplotlib()
     import matplotlib
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
@@ -70,11 +72,13 @@ def draw_curves(
                 axes.axvline(shown, color=_MARK, linewidth=0.6, dashes=(4, 4), clip_on=False)
         for i, curve in enumerate(curves):
             colour = f"#0b0b{i:02x}"
-            frame, low, mean, size = _broken(curve)
+            frame, low, mean, size, lost = _broken(curve)
             if curve.rows > len(curve.frame):
                 score.fill_between(frame, low, mean, color=colour, alpha=0.18, linewidth=0, clip_on=False)
             for axes, values in ((score, mean), (area, 100 * size / frame_pixels)):
-                axes.plot(frame, values, color=colour, linewidth=1.3, solid_capstyle="round", clip_on=False)
+                tracked, gone = np.where(lost > 0.5, np.nan, values), np.where(lost > 0, values, np.nan)
+                axes.plot(frame, tracked, color=colour, linewidth=1.3, solid_capstyle="round", clip_on=False)
+                axes.plot(frame, gone, color=colour, linewidth=0.9, dashes=(2, 2), clip_on=False)
         score.set(ylim=(-0.02, 1.05), yticks=[0, 0.5, 1], yticklabels=["0", ".5", "1"])
         top = max((100 * curve.area.max() / frame_pixels for curve in curves), default=0.0) or 1.0
         area.set(ylim=(0, 1.12 * top), yticks=[0, top], yticklabels=["0", f"{top:.2g}%"])
@@ -82,8 +86,8 @@ def draw_curves(
         area.set(xlim=(first_frame, last), xticks=[first_frame, last])
         for label, side in zip(area.get_xticklabels(), ("left", "right"), strict=True):
             label.set_horizontalalignment(side)
-        for axes, what in ((score, "score"), (area, "area, share of the frame")):
-            axes.set_title(what, loc="left", fontsize=7, color=_INK, pad=2.5)
+        for axes, title in ((score, "score"), (area, "area, share of the frame")):
+            axes.set_title(title, loc="left", fontsize=7, color=_INK, pad=2.5)
         figure.patch.set_visible(False)
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
@@ -93,8 +97,9 @@ def draw_curves(
 def _broken(curve: Curve) -> tuple[NDArray[np.float64], ...]:
     """The curve with a gap where frames without rows lie between two points, and not a line across."""
     steps = np.diff(curve.frame)
-    at = np.flatnonzero(steps > 3 * np.median(steps)) + 1 if len(steps) else np.empty(0, np.int64)
-    return tuple(np.insert(values, at, np.nan) for values in (curve.frame, curve.score_low, curve.score, curve.area))
+    gaps = np.flatnonzero(steps > 3 * np.median(steps)) + 1 if len(steps) else np.empty(0, np.int64)
+    columns = (curve.frame, curve.score_low, curve.score, curve.area, curve.lost)
+    return tuple(np.insert(values, gaps, np.nan) for values in columns)
 
 
 def _inline(svg: str) -> str:

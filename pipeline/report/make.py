@@ -8,6 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from pipeline import storage
+from pipeline.output.names import RUNS_FOLDER
 from pipeline.report.figures import Figures
 from pipeline.report.gallery import draw_gallery
 from pipeline.report.page import render_page
@@ -24,7 +25,8 @@ def write_report(
     Args:
         output: URI of the output folder.
         figures: what the tables say, with the sample of clips to show.
-        run: ``run_id``, ``exit_status``, ``output``, ``started_at`` and ``finished_at``, the last two in ISO 8601.
+        run: ``run_id``, ``exit_status``, ``replaced``, ``output``, ``started_at`` and ``finished_at``, the last two in
+            ISO 8601.
         config: what `config.json` holds.
         gallery: False leaves the clips out, for a run that failed and may have no Ray any more.
 
@@ -34,7 +36,7 @@ def write_report(
     shown = _gallery(output, figures, config) if gallery else []
     if figures.sample.clips and not gallery:
         figures.warnings.append("No clips are shown, since the run failed. `python -m pipeline.report` draws them.")
-    folder = storage.join(output, "_runs", run["run_id"])
+    folder = storage.join(output, RUNS_FOLDER, run["run_id"])
     values = {**run, **figures.to_dict(), "gallery": _for_machines(figures, shown)}
     storage.write_bytes(storage.join(folder, "report.json"), (json.dumps(values, indent=2) + "\n").encode())
     page = storage.join(folder, "report.html")
@@ -62,12 +64,12 @@ def _for_machines(figures: Figures, shown: list[ShownClip]) -> dict[str, Any]:
         "of": figures.sample.total,
         "clips": [
             {
-                "clip_id": one.clip["clip_id"],
-                "status": one.clip["status"],
-                "frames": [frame.frame_index for frame in one.frames],
-                "objects": [{k: v for k, v in asdict(item).items() if k != "colour"} for item in one.objects],
-                "notes": one.notes,
+                "clip_id": clip.clip["clip_id"],
+                "status": clip.clip["status"],
+                "frames": [frame.frame_index for frame in clip.frames],
+                "objects": [{k: v for k, v in asdict(item).items() if k != "colour"} for item in clip.objects],
+                "notes": clip.notes,
             }
-            for one in shown
+            for clip in shown
         ],
     }

@@ -11,7 +11,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from model.overlay import PALETTE
+from model.video.overlay import PALETTE
 from pipeline.report.figures import Figures
 from pipeline.report.sheet import ShownClip
 
@@ -21,6 +21,7 @@ _LIGHTNESS = {"light": (0.0, 0.42), "dark": (0.45, 1.0)}
 _OPTIONS = (
     "manifest", "stride", "rotated_box", "preset", "decoder", "precision", "max_corrupt", "clips_per_file", "limit",
     "retry_failed",
+    "replace_changed",
 )  # fmt: skip
 
 
@@ -30,7 +31,8 @@ def render_page(figures: Figures, shown: Sequence[ShownClip], *, run: dict[str, 
     Args:
         figures: what the output holds and what the run reached.
         shown: the gallery.
-        run: ``run_id``, ``exit_status``, ``output``, ``started_at`` and ``finished_at``, the last two in ISO 8601.
+        run: ``run_id``, ``exit_status``, ``replaced``, ``output``, ``started_at`` and ``finished_at``, the last two in
+            ISO 8601.
         config: what `config.json` holds.
     """
     environment = jinja2.Environment(

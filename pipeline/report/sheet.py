@@ -14,10 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco
 
-from model.overlay import OverlayStyle, TrackedObject, colour_of, draw_objects
+from model.video.contact_sheet import spread
+from model.video.overlay import OverlayStyle, TrackedObject, colour_of, draw_objects
 from pipeline import storage
 from pipeline.decode import Chunk, ClipRequest, DecodeLimits, DecodeSettings, Failed
-from pipeline.frames import stream
+from pipeline.decode.stream import stream
+from pipeline.output.video_place import find_video
 from pipeline.report.curves import draw_curves
 from pipeline.report.tracks import ClipTracks, FrameRows, read_frames, read_tracks
 
@@ -46,14 +48,17 @@ class ShownFrame:
 
 @dataclass(slots=True)
 class ShownObject:
-    """What is said of one object; `colour` is its number in the palette."""
+    """What is said of one object; `colour` is its number in the palette, `mean_presence` None where it is not known."""
 
     object_id: str
     colour: int
     rows: int
     mean_score: float
     least_score: float
+    lost_rows: int
+    mean_presence: float | None
     mean_area: float
+    category: str | None = None
 
 
 @dataclass(slots=True)
@@ -97,21 +102,15 @@ def show_clip(output: str, clip: dict[str, Any], folders: Sequence[str]) -> Show
     try:
         chosen = _choose(clip, tracks)
         rows = read_frames(output, clip, chosen) if tracks.object_ids else {}
-        _add_frames(shown, chosen, rows, tracks.object_ids, _locate(clip["video_uri"], folders))
+        location = find_video(clip["video_uri"], folders)
+        if location is None:
+            where = f"in none of {', '.join(folders)}" if folders else "relative to a manifest that is not known"
+            shown.notes.append(f"No frame is shown: {clip['video_uri']} is {where}")
+            return shown
+        _add_frames(shown, chosen, rows, tracks.object_ids, location)
     except Exception as error:
         shown.notes.append(f"The frames cannot be shown: {error}")
     return shown
-
-
-def spread(items: Sequence[int], count: int) -> list[int]:
-    """At most ``count`` of the items, evenly spread from the first to the last.
-
-    >>> spread([4, 5, 6, 7, 8, 9, 10], 3)
-    [4, 7, 10]
-    """
-    if len(items) <= count:
-        return list(items)
-    return [items[round(at)] for at in np.linspace(0, len(items) - 1, count)]
 
 
 def thumbnail(
@@ -144,6 +143,7 @@ def _fitted(item: TrackedObject, frame: tuple[int, int], size: tuple[int, int]) 
 
 def _add_curves(shown: ShownClip, tracks: ClipTracks) -> None:
     clip = shown.clip
+    categories = {track["object_id"]: track["category"] for track in clip.get("tracks") or ()}
     shown.more_objects = len(tracks.object_ids) - len(tracks.curves)
     for position, curve in enumerate(tracks.curves):
         weights = curve.rows_in_bin
@@ -154,7 +154,10 @@ def _add_curves(shown: ShownClip, tracks: ClipTracks) -> None:
                 curve.rows,
                 round(float(np.average(curve.score, weights=weights)), 4),
                 round(curve.least_score, 4),
+                curve.lost_rows,
+                None if curve.mean_presence is None else round(curve.mean_presence, 4),
                 round(float(np.average(curve.area, weights=weights)), 1),
+                categories.get(curve.object_id),
             )
         )
     if tracks.curves:
@@ -176,13 +179,6 @@ def _choose(clip: dict[str, Any], tracks: ClipTracks) -> list[int]:
     return spread(range(start, clip["end_frame"] or start + 1), FRAMES)
 
 
-def _locate(video_uri: str, folders: Sequence[str]) -> str:
-    if storage.is_absolute(video_uri) or not folders:
-        return video_uri
-    places = [storage.resolve(folder, video_uri) for folder in folders]
-    return next((place for place in places if storage.exists(place)), places[0])
-
-
 def _add_frames(
     shown: ShownClip, chosen: Sequence[int], rows: dict[int, FrameRows], object_ids: Sequence[str], location: str
 ) -> None:
@@ -193,15 +189,18 @@ def _add_frames(
         max_clip_seconds=CLIP_WITHIN_S,
     )
     requests = [
-        ClipRequest(shown.clip["clip_id"], location, at, at + 1, decoder="pyav", max_corrupt=1.0) for at in chosen
+        ClipRequest(shown.clip["clip_id"], location, start, start + 1, decoder="pyav", max_corrupt=1.0)
+        for start in chosen
     ]
     events = stream(requests, DecodeSettings(limits=limits, in_process=True))
     with contextlib.closing(events):  # type: ignore[type-var]
         for event in events:
             if isinstance(event, Chunk):
                 index = int(event.frame_index[0])
-                found = rows.get(index, FrameRows(float(event.pts_s[0])))
-                shown.frames.append(_encode(thumbnail(event.frames[0], found.objects, colours), index, found.pts_s))
+                frame_rows = rows.get(index, FrameRows(float(event.pts_s[0])))
+                shown.frames.append(
+                    _encode(thumbnail(event.frames[0], frame_rows.objects, colours), index, frame_rows.pts_s)
+                )
             elif isinstance(event, Failed):
                 shown.notes.append(f"{'No frame' if not shown.frames else 'Not every frame'} is shown: {event.message}")
                 return

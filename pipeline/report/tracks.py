@@ -15,9 +15,10 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 from numpy.typing import NDArray
 
-from model.overlay import PALETTE, TrackedObject
+from model.video.overlay import PALETTE, TrackedObject
 from pipeline import storage
-from pipeline.part_names import MASKS_FOLDER
+from pipeline.output.names import MASKS_FOLDER
+from pipeline.output.schema import MASKS
 
 BINS = 200
 """Most points of a curve; a longer clip has means over neighbouring frames."""
@@ -37,6 +38,8 @@ class Curve:
         frame: float64 [n], mean frame index of a bin.
         score, score_low: float64 [n], mean and least score.
         area: float64 [n], mean area in pixels.
+        lost: float64 [n], share of the rows with the state `lost`.
+        mean_presence: over all rows; None where the part has no such column.
     """
 
     object_id: str
@@ -46,6 +49,13 @@ class Curve:
     score: NDArray[np.float64]
     score_low: NDArray[np.float64]
     area: NDArray[np.float64]
+    lost: NDArray[np.float64]
+    mean_presence: float | None
+
+    @property
+    def lost_rows(self) -> int:
+        """Rows with the state `lost`."""
+        return round(float(self.lost @ self.rows_in_bin))
 
     @property
     def least_score(self) -> float:
@@ -92,16 +102,20 @@ def read_tracks(output: str, clip: dict[str, Any]) -> ClipTracks:
     sums: dict[str, _Binned] = {}
     none = np.iinfo(np.int64).max
     first = np.full(bins, none)
-    for batch in _batches(output, clip, ["object_id", "frame_index", "score", "area"]):
-        frames, scores, areas = (batch[name].to_numpy() for name in ("frame_index", "score", "area"))
+    for batch in _batches(output, clip, ["object_id", "frame_index", "score", "area", "presence", "state"]):
+        frames = batch["frame_index"].to_numpy()
+        lost = pc.fill_null(pc.equal(batch["state"], "lost"), False)
+        values = np.stack(
+            [np.asarray(column, np.float64) for column in (batch["score"], batch["area"], lost, batch["presence"])]
+        )
         places = np.clip((frames - start) * bins // length, 0, bins - 1)
         np.minimum.at(first, places, frames)
         names = batch["object_id"].dictionary_encode()
         codes = names.indices.to_numpy()
         for code, name in enumerate(names.dictionary.to_pylist()):
-            mine = codes == code
+            selected = codes == code
             if name in sums or len(sums) < CURVES:
-                sums.setdefault(name, _Binned(bins)).add(places[mine], frames[mine], scores[mine], areas[mine])
+                sums.setdefault(name, _Binned(bins)).add(places[selected], frames[selected], values[:, selected])
             else:
                 sums.setdefault(name, _Binned(0))
     objects = sorted(sums)
@@ -115,37 +129,41 @@ def read_frames(output: str, clip: dict[str, Any], frames: Sequence[int]) -> dic
     Raises:
         StorageError: its masks part cannot be read.
     """
-    found: dict[int, FrameRows] = {}
-    columns = ["object_id", "frame_index", "pts_s", "score", "mask", "corners"]
+    frames_by_index: dict[int, FrameRows] = {}
+    columns = ["object_id", "frame_index", "pts_s", "score", "mask", "corners", "state"]
     wanted = pc.field("frame_index").isin(pa.array(list(frames), pa.int64()))
     for batch in _batches(output, clip, columns, wanted):
         for row in batch.to_pylist():
-            at = found.setdefault(row.pop("frame_index"), FrameRows(row["pts_s"]))
+            frame_rows = frames_by_index.setdefault(row.pop("frame_index"), FrameRows(row["pts_s"]))
             del row["pts_s"]
-            at.objects.append(TrackedObject(**row))
-    for one in found.values():
-        one.objects.sort(key=lambda item: item.object_id)
-    return found
+            frame_rows.objects.append(TrackedObject(**row))
+    for frame_rows in frames_by_index.values():
+        frame_rows.objects.sort(key=lambda item: item.object_id)
+    return frames_by_index
 
 
 class _Binned:
     """Sums of one object's rows by bin."""
 
     def __init__(self, bins: int) -> None:
-        self.count, self._frame, self._score, self._area = np.zeros((4, bins))
+        self.count, self._frame, *self._sums = np.zeros((6, bins))
         self._low = np.full(bins, np.inf)
 
-    def add(self, places: NDArray[Any], frames: NDArray[Any], scores: NDArray[Any], areas: NDArray[Any]) -> None:
+    def add(self, places: NDArray[Any], frames: NDArray[Any], values: NDArray[Any]) -> None:
+        """Take rows; `values` are score, area, whether lost, and presence, float64 [4, n]."""
         if len(self.count):
-            for into, values in ((self.count, 1), (self._frame, frames), (self._score, scores), (self._area, areas)):
-                np.add.at(into, places, values)
-            np.minimum.at(self._low, places, scores)
+            for into, added in zip((self.count, self._frame, *self._sums), (1, frames, *values), strict=True):
+                np.add.at(into, places, added)
+            np.minimum.at(self._low, places, values[0])
 
     def curve(self, object_id: str) -> Curve:
         has = self.count > 0
         count = self.count[has]
-        means = [values[has] / count for values in (self._frame, self._score, self._area)]
-        return Curve(object_id, int(count.sum()), count, means[0], means[1], self._low[has], means[2])
+        rows = int(count.sum())
+        frame, score, area, lost = (values[has] / count for values in (self._frame, *self._sums[:3]))
+        presence = float(self._sums[3].sum() / rows)
+        known = None if np.isnan(presence) else presence
+        return Curve(object_id, rows, count, frame, score, self._low[has], area, lost, known)
 
 
 def _batches(
@@ -155,7 +173,7 @@ def _batches(
     filesystem, path = storage.filesystem_for(uri)
     wanted = pc.field("clip_id") == clip["clip_id"]
     with storage.reporting(uri, "read"):
-        scanner = ds.dataset(path, filesystem=filesystem, format="parquet").scanner(
+        scanner = ds.dataset(path, schema=MASKS, filesystem=filesystem, format="parquet").scanner(
             columns=columns,
             filter=wanted if also is None else wanted & also,
             batch_size=_BATCH_ROWS,

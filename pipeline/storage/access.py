@@ -9,38 +9,55 @@ import re
 import tempfile
 import uuid
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import replace as with_fields
 from pathlib import Path
 
+import pyarrow as pa
 from pyarrow import fs
 
 from pipeline.storage.errors import TRANSLATED, NotFound, StorageError, Unavailable, translate
+from pipeline.storage.https import HttpsStore
 from pipeline.storage.local import TEMPORARY_SUFFIX, LocalStore
+from pipeline.storage.named_hosts import require_named
 from pipeline.storage.s3 import S3Store
 from pipeline.storage.settings import CHECKING, QUICK, Settings
 from pipeline.storage.store import Entry, OnBytes, Store, Versioned
 from pipeline.storage.uris import Location, join, parse
 
 
-@dataclass(frozen=True, slots=True)
-class Probe:
-    """What `check_writable` found out.
-
-    Attributes:
-        conditional: whether the store honours conditional writes. Without them two runs into one output could
-            both believe to hold it.
-    """
-
-    conditional: bool
-
-
-def filesystem_for(uri: str, settings: Settings | None = None) -> tuple[fs.FileSystem, str]:
+def filesystem_for(uri: str) -> tuple[fs.FileSystem, str]:
     """pyarrow's file system for a URI and the path in it, with the endpoint and identity of all else here.
 
     pyarrow's own errors are plain OSErrors; `reporting` turns them into StorageError.
     """
-    store, at = _store(uri, settings)
-    return store.filesystem(at)
+    store, location = _store(uri)
+    return store.filesystem(location)
+
+
+def open_file(uri: str) -> pa.NativeFile:
+    """A file to read from and to seek in. Raises NotFound; what reading raises `reporting` turns into StorageError."""
+    store, location = _store(uri)
+    if isinstance(store, HttpsStore):
+        return store.open(location)
+    filesystem, path = store.filesystem(location)
+    with reporting(uri, "open"):
+        return filesystem.open_input_file(path)
+
+
+def open_stream(uri: str) -> pa.NativeFile:
+    """A file to read once from its beginning, decompressed as the end of its name says; otherwise as `open_file`."""
+    store, location = _store(uri)
+    if isinstance(store, HttpsStore):
+        file = store.open(location)
+        return pa.CompressedInputStream(file, "gzip") if location.path.lower().endswith(".gz") else file
+    filesystem, path = store.filesystem(location)
+    with reporting(uri, "open"):
+        return filesystem.open_input_stream(path)
+
+
+def require_named_host(uri: str) -> None:
+    """Raises HostNotNamed where a URI is of a web server that `--http-hosts` does not name."""
+    require_named(parse(uri), Settings.from_environment().http_hosts)
 
 
 @contextlib.contextmanager
@@ -54,27 +71,27 @@ def reporting(uri: str, action: str) -> Iterator[None]:
 
 def entry(uri: str, settings: Settings | None = None) -> Entry | None:
     """Size and age of an object or file; None where there is none (a folder is none)."""
-    store, at = _store(uri, settings)
-    return store.entry(at)
+    store, location = _store(uri, settings)
+    return store.entry(location)
 
 
-def exists(uri: str, settings: Settings | None = None) -> bool:
+def exists(uri: str) -> bool:
     """Whether there is an object or file of this name."""
-    return entry(uri, settings) is not None
+    return entry(uri) is not None
 
 
-def size(uri: str, settings: Settings | None = None) -> int:
+def size(uri: str) -> int:
     """Size in bytes. Raises NotFound."""
-    found = entry(uri, settings)
-    if found is None:
+    known = entry(uri)
+    if known is None:
         raise NotFound(uri, "look at", "absent", "there is no such object or file; correct the URI")
-    return found.size
+    return known.size
 
 
-def is_folder(uri: str, settings: Settings | None = None) -> bool:
+def is_folder(uri: str) -> bool:
     """Whether anything lies below this URI, or, locally, whether it is a folder."""
-    at = parse(uri)
-    return (at.is_local and os.path.isdir(at.key)) or any(True for _ in list_files(uri, settings=settings))
+    location = parse(uri)
+    return (location.is_local and os.path.isdir(location.key)) or any(True for _ in list_files(uri))
 
 
 def list_files(folder: str, below: str = "", settings: Settings | None = None) -> Iterator[Entry]:
@@ -84,21 +101,21 @@ def list_files(folder: str, below: str = "", settings: Settings | None = None) -
         folder: URI of the folder.
         below: only files whose path inside the folder starts with this ("masks/part-").
     """
-    store, at = _store(folder, settings)
-    return store.entries(at, below)
+    store, location = _store(folder, settings)
+    return store.entries(location, below)
 
 
-def glob(pattern: str, settings: Settings | None = None) -> Iterator[Entry]:
+def glob(pattern: str) -> Iterator[Entry]:
     """The files that match a URI with `*`, `?` or `[...]`; `*` stops at a slash, `**` does not."""
-    at = parse(pattern)
-    fixed = re.split(r"[*?\[]", at.key, maxsplit=1)[0]
+    location = parse(pattern)
+    fixed = re.split(r"[*?\[]", location.key, maxsplit=1)[0]
     folder, _, start = fixed.rpartition("/")
-    expression = re.compile(_translate_glob(at.key[len(folder) + 1 if folder or at.is_local else 0 :]))
-    base = Location(at.bucket, folder or ("/" if at.is_local else ""))
+    expression = re.compile(_translate_glob(location.key[len(folder) + 1 if folder or location.is_local else 0 :]))
+    base = with_fields(location, key=folder or ("/" if location.is_local else ""))
     skip = len(base.uri.rstrip("/")) + 1
-    for found in list_files(base.uri, start, settings):
-        if expression.fullmatch(found.uri[skip:]):
-            yield found
+    for file in list_files(base.uri, start):
+        if expression.fullmatch(file.uri[skip:]):
+            yield file
 
 
 def read_bytes(uri: str, settings: Settings | None = None) -> bytes:
@@ -108,8 +125,8 @@ def read_bytes(uri: str, settings: Settings | None = None) -> bytes:
 
 def read_versioned(uri: str, settings: Settings | None = None) -> Versioned:
     """The whole content with the version that `replace` needs. Raises NotFound."""
-    store, at = _store(uri, settings)
-    return store.read(at)
+    store, location = _store(uri, settings)
+    return store.read(location)
 
 
 def download(
@@ -128,7 +145,7 @@ def download(
         max_bytes: limit on the object's size, checked before the first byte (TooLarge).
         on_bytes: called with the size of each piece received; what it raises stops the download.
     """
-    store, at = _store(uri, settings)
+    store, location = _store(uri, settings)
     target = Path(path)
     with reporting(str(target), "write"):
         handle, temporary = tempfile.mkstemp(
@@ -136,7 +153,7 @@ def download(
         )
         os.close(handle)
     try:
-        count = store.download(at, Path(temporary), max_bytes, on_bytes)
+        count = store.download(location, Path(temporary), max_bytes, on_bytes)
         with reporting(str(target), "write"):
             os.replace(temporary, target)
         return count
@@ -147,18 +164,18 @@ def download(
 
 def upload_file(path: str | os.PathLike[str], uri: str, settings: Settings | None = None) -> None:
     """Copies a local file to a URI, replacing what is there; readers see the old or the whole new one."""
-    store, at = _store(uri, settings)
+    store, location = _store(uri, settings)
     with reporting(str(path), "read"), open(path, "rb"):
         pass
-    store.upload(at, Path(path))
+    store.upload(location, Path(path))
 
 
-def write_bytes(uri: str, data: bytes, settings: Settings | None = None) -> None:
+def write_bytes(uri: str, data: bytes) -> None:
     """Writes bytes to a URI, replacing what is there; readers see the old or the whole new ones."""
     with tempfile.NamedTemporaryFile() as file:
         file.write(data)
         file.flush()
-        upload_file(file.name, uri, settings)
+        upload_file(file.name, uri)
 
 
 def create(uri: str, data: bytes, settings: Settings | None = None) -> str | None:
@@ -167,39 +184,42 @@ def create(uri: str, data: bytes, settings: Settings | None = None) -> str | Non
     Returns:
         The version of the object for the winner, None for all others. A retry after a lost answer still wins.
     """
-    store, at = _store(uri, settings)
-    return store.create(at, data)
+    store, location = _store(uri, settings)
+    return store.create(location, data)
 
 
 def replace(uri: str, data: bytes, version: str, settings: Settings | None = None) -> str | None:
     """Overwrites an object only if it still has `version`; the new version, or None where it has not."""
-    store, at = _store(uri, settings)
-    return store.replace(at, data, version)
+    store, location = _store(uri, settings)
+    return store.replace(location, data, version)
 
 
 def delete_many(uris: Iterable[str], settings: Settings | None = None) -> None:
     """Deletes objects or files; absent ones are no error."""
-    local: list[Location] = []
-    remote: list[Location] = []
+    places: dict[str, list[str]] = {}
     for uri in uris:
-        at = parse(uri)
-        (local if at.is_local else remote).append(at)
-    chosen = settings or Settings.from_environment()
-    LocalStore(chosen).delete(local)
-    S3Store(chosen).delete(remote)
+        location = parse(uri)
+        places.setdefault("file" if location.is_local else location.scheme, []).append(uri)
+    for uris_of_scheme in places.values():
+        store, _ = _store(uris_of_scheme[0], settings)
+        store.delete(map(parse, uris_of_scheme))
 
 
-def abort_uploads(folder: str, settings: Settings | None = None) -> int:
+def abort_uploads(folder: str) -> int:
     """Removes what killed writers left below a folder (temporary files, unfinished uploads); how many.
 
     Uploads that are still going on there fail too, so only the holder of the folder's lease may call it.
     """
-    store, at = _store(folder, settings)
-    return store.abort_uploads(at)
+    store, location = _store(folder)
+    return store.abort_uploads(location)
 
 
-def check_writable(folder: str, settings: Settings | None = None) -> Probe:
+def check_writable(folder: str, settings: Settings | None = None) -> bool:
     """Writes, overwrites and deletes a probe object below a folder.
+
+    Returns:
+        Whether the store honours conditional writes. Without them two runs into one output could both believe to
+        hold it.
 
     Raises:
         StorageError: any of these is refused; the error names the folder's object that was tried.
@@ -218,9 +238,7 @@ def check_writable(folder: str, settings: Settings | None = None) -> Probe:
         read_back = read_bytes(uri, settings)
     finally:
         delete_many([uri], settings)
-    return Probe(
-        conditional=first is not None and again is None and wrong is None and right is not None and read_back == b"4"
-    )
+    return first is not None and again is None and wrong is None and right is not None and read_back == b"4"
 
 
 def require_reachable(uri: str) -> None:
@@ -236,10 +254,12 @@ def require_reachable(uri: str) -> None:
         return
 
 
-def _store(uri: str, settings: Settings | None) -> tuple[Store, Location]:
-    at = parse(uri)
+def _store(uri: str, settings: Settings | None = None) -> tuple[Store, Location]:
+    location = parse(uri)
     chosen = settings or Settings.from_environment()
-    return (LocalStore(chosen) if at.is_local else S3Store(chosen)), at
+    if location.scheme == "https":
+        return HttpsStore(chosen), location
+    return (LocalStore(chosen) if location.is_local else S3Store(chosen.of_scheme(location.scheme))), location
 
 
 def _translate_glob(pattern: str) -> str:

@@ -14,7 +14,7 @@ import urllib3.exceptions
 from boto3.exceptions import S3UploadFailedError
 from pyarrow.lib import ArrowException
 
-from pipeline.storage.uris import redact
+from pipeline.storage.redact import redact
 
 
 class StorageError(Exception):
@@ -53,6 +53,10 @@ class TooLarge(StorageError):
 
 class NoSpace(StorageError):
     """A local disk or quota is full."""
+
+
+class HostNotNamed(StorageError):
+    """A web server that `--http-hosts` does not name."""
 
 
 class Conflict(StorageError):
@@ -188,9 +192,9 @@ def _from_errno(uri: str, action: str, error: OSError) -> StorageError:
 
 def _from_arrow(uri: str, action: str, error: BaseException) -> StorageError:
     text = str(error)
-    found = re.search(r"AWS Error ([A-Z_]+)|HTTP status (\d+)", text)
-    cause = f"{type(error).__name__} ({found.group(0)})" if found else type(error).__name__
-    if re.search(r"NO_SUCH_(KEY|BUCKET)|RESOURCE_NOT_FOUND|HTTP status 404|[Nn]ot found", text):
+    match = re.search(r"AWS Error ([A-Z_]+)|HTTP status (\d+)", text)
+    cause = f"{type(error).__name__} ({match.group(0)})" if match else type(error).__name__
+    if re.search(r"NO_SUCH_(KEY|BUCKET)|RESOURCE_NOT_FOUND|HTTP status 404|(?<!magic bytes )[Nn]ot found", text):
         return NotFound(uri, action, cause, "there is no such object; correct the URI")
     if re.search(r"ACCESS_DENIED|INVALID_ACCESS_KEY_ID|SIGNATURE_DOES_NOT_MATCH|HTTP status 40[13]", text):
         return AccessDenied(uri, action, cause, ADVICE_CREDENTIALS)

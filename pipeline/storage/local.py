@@ -7,7 +7,6 @@ temporary name (`.name.<random>.tmp`), flushed, then renamed or linked.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import os
 import shutil
@@ -21,6 +20,7 @@ from typing import Any, BinaryIO
 from pyarrow import fs
 
 from pipeline.storage.errors import NotFound, StorageError
+from pipeline.storage.locks import locked
 from pipeline.storage.retry import retrying
 from pipeline.storage.settings import Settings
 from pipeline.storage.store import Entry, OnBytes, Versioned
@@ -36,17 +36,17 @@ class LocalStore:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
 
-    def filesystem(self, at: Location) -> tuple[fs.FileSystem, str]:
+    def filesystem(self, location: Location) -> tuple[fs.FileSystem, str]:
         """pyarrow's local file system and the path."""
-        return fs.LocalFileSystem(), at.key
+        return fs.LocalFileSystem(), location.key
 
-    def entry(self, at: Location) -> Entry | None:
+    def entry(self, location: Location) -> Entry | None:
         """Size and age of the file, or None where there is none."""
         try:
-            found = self._run(at, "look at", lambda: os.stat(at.key))
+            found = self._run(location, "look at", lambda: os.stat(location.key))
         except NotFound:
             return None
-        return _entry(at.key, found) if os.path.isfile(at.key) else None
+        return _entry(location.key, found) if os.path.isfile(location.key) else None
 
     def entries(self, folder: Location, below: str) -> Iterator[Entry]:
         """All files below a folder whose path there starts with `below`, in no particular order."""
@@ -66,70 +66,69 @@ class LocalStore:
                     with contextlib.suppress(FileNotFoundError):
                         yield _entry(child.path, child.stat())
 
-    def read(self, at: Location) -> Versioned:
+    def read(self, location: Location) -> Versioned:
         """The file's bytes and version (a hash of them)."""
-        data = self._run(at, "read", lambda: Path(at.key).read_bytes())
+        data = self._run(location, "read", lambda: Path(location.key).read_bytes())
         return Versioned(data, _version(data))
 
-    def download(self, at: Location, path: Path, max_bytes: int | None, on_bytes: OnBytes | None) -> int:
+    def download(self, location: Location, path: Path, max_bytes: int | None, on_bytes: OnBytes | None) -> int:
         """Copies the file into `path`."""
-        from pipeline.storage.s3 import too_large
+        from pipeline.storage.store import too_large
 
         def copy() -> int:
-            with open(at.key, "rb") as source, open(path, "wb") as target:
+            with open(location.key, "rb") as source, open(path, "wb") as target:
                 size = os.fstat(source.fileno()).st_size
                 if max_bytes is not None and size > max_bytes:
-                    raise too_large(at, size, max_bytes)
+                    raise too_large(location, size, max_bytes)
                 while chunk := source.read(_CHUNK):
                     target.write(chunk)
                     if on_bytes is not None:
                         on_bytes(len(chunk))
                 return target.tell()
 
-        return self._run(at, "download", copy)
+        return self._run(location, "download", copy)
 
-    def upload(self, at: Location, path: Path) -> None:
+    def upload(self, location: Location, path: Path) -> None:
         """Copies a file into place."""
 
         def fill(file: BinaryIO) -> None:
             with open(path, "rb") as source:
                 shutil.copyfileobj(source, file, _CHUNK)
 
-        self._run(at, "write", lambda: _publish(at, fill, os.replace))
+        self._run(location, "write", lambda: _publish(location, fill, os.replace))
 
-    def create(self, at: Location, data: bytes) -> str | None:
+    def create(self, location: Location, data: bytes) -> str | None:
         """Writes a new file; its version, or None where there was one already."""
         try:
-            self._run(at, "write", lambda: _publish(at, lambda file: file.write(data), _link))
+            self._run(location, "write", lambda: _publish(location, lambda file: file.write(data), _link))
         except _Exists:
             return None
         return _version(data)
 
-    def replace(self, at: Location, data: bytes, version: str) -> str | None:
+    def replace(self, location: Location, data: bytes, version: str) -> str | None:
         """Overwrites the file if it still has `version`; the new version, or None where it has not."""
 
         def swap() -> str | None:
-            with open(_lock_path(at), "ab") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX)
+            with locked(_lock_path(location), 0o666):  # an output may be shared by several users
                 try:
-                    if _version(Path(at.key).read_bytes()) != version:
+                    if _version(Path(location.key).read_bytes()) != version:
                         return None
                 except FileNotFoundError:
                     return None
-                _publish(at, lambda file: file.write(data), os.replace)
+                _publish(location, lambda file: file.write(data), os.replace)
                 return _version(data)
 
         try:
-            return self._run(at, "write", swap)
+            return self._run(location, "write", swap)
         except NotFound:
             return None
 
     def delete(self, places: Iterable[Location]) -> None:
         """Deletes files and what `replace` left beside them; absent ones are no error."""
-        for at in places:
-            for path in (at.key, _lock_path(at)):
+        for location in places:
+            for path in (location.key, _lock_path(location)):
                 with contextlib.suppress(NotFound):
-                    self._run(at, "delete", partial(os.unlink, path))
+                    self._run(location, "delete", partial(os.unlink, path))
 
     def abort_uploads(self, folder: Location) -> int:
         """Deletes the temporary files below a folder; returns how many."""
@@ -141,16 +140,16 @@ class LocalStore:
         self.delete(Location(None, entry.uri) for entry in stale)
         return len(stale)
 
-    def _run(self, at: Location, action: str, operation: Callable[[], Any]) -> Any:
-        return retrying(at.uri, action, self.settings.retry_s, operation)
+    def _run(self, location: Location, action: str, operation: Callable[[], Any]) -> Any:
+        return retrying(location.uri, action, self.settings.retry_s, operation)
 
 
 class _Exists(Exception):
     """The name is taken."""
 
 
-def _publish(at: Location, fill: Callable[[BinaryIO], object], place: Callable[[str, str], None]) -> None:
-    folder, base = os.path.split(at.key)
+def _publish(location: Location, fill: Callable[[BinaryIO], object], place: Callable[[str, str], None]) -> None:
+    folder, base = os.path.split(location.key)
     os.makedirs(folder, exist_ok=True)
     temporary = os.path.join(folder, f".{base}.{uuid.uuid4().hex[:8]}{TEMPORARY_SUFFIX}")
     try:
@@ -158,15 +157,15 @@ def _publish(at: Location, fill: Callable[[BinaryIO], object], place: Callable[[
             fill(file)
             file.flush()
             os.fsync(file.fileno())
-        place(temporary, at.key)
+        place(temporary, location.key)
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
     _sync_folder(folder)
 
 
-def _lock_path(at: Location) -> str:
-    folder, base = os.path.split(at.key)
+def _lock_path(location: Location) -> str:
+    folder, base = os.path.split(location.key)
     return os.path.join(folder, f".{base}.lock")
 
 
@@ -202,5 +201,6 @@ def _version(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def _entry(path: str, found: os.stat_result) -> Entry:
-    return Entry(path, found.st_size, datetime.fromtimestamp(found.st_mtime, UTC))
+def _entry(path: str, status: os.stat_result) -> Entry:
+    modified = datetime.fromtimestamp(status.st_mtime, UTC)
+    return Entry(path, status.st_size, modified, f"{status.st_ino}-{status.st_mtime_ns}")

@@ -2,14 +2,16 @@
 
 pyarrow ignores AWS_ENDPOINT_URL, profiles' endpoints and several kinds of credentials (arrow #49643), so
 boto3 resolves everything and pyarrow is told. The settings are the ordinary AWS ones (environment, profiles,
-roles) plus SIAMMASK_STORAGE_RETRY_S, the longest time spent on retrying one operation (default 120 seconds).
+roles) plus SIAMMASK_STORAGE_RETRY_S, the longest time spent on retrying one operation (default 120 seconds), and
+SIAMMASK_HTTP_HOSTS, which is what `--http-hosts` becomes on its way to the workers.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -30,32 +32,62 @@ _KNOWN_TO_ARROW = {
 }
 
 
+HTTP_HOSTS = "SIAMMASK_HTTP_HOSTS"
+GOOGLE = "https://storage.googleapis.com"
+"""Google's S3 interface."""
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """How patient storage is. Times in seconds.
 
     Attributes:
-        retry_s: longest time spent on retrying one operation; 0 tries once.
+        retry_s: longest time spent on one request with its retries, also where the store is silent; 0 tries once. The
+            timeouts of a try are shortened to what is left of it.
         connect_timeout_s: time to connect.
         read_timeout_s: longest silence of a server in the middle of an answer.
+        http_hosts: hosts that may be read from by https, `host` or `host:port`.
+        endpoint: of the S3 interface, where it is not that of the AWS settings.
     """
 
     retry_s: float = 120.0
     connect_timeout_s: float = 10.0
     read_timeout_s: float = 60.0
+    http_hosts: tuple[str, ...] = ()
+    endpoint: str | None = None
+
+    def of_scheme(self, scheme: str) -> Settings:
+        """These settings for `s3` or `gs`: Google's interface, where the AWS settings name no other endpoint."""
+        named = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+        return replace(self, endpoint=GOOGLE) if scheme == "gs" and not named else self
+
+    def within(self, left_s: float) -> Settings:
+        """These settings with timeouts that end a try in about `left_s` seconds, in steps of powers of two.
+
+        A client is made and kept for each step. Where nothing is retried, the timeouts are those given.
+        """
+        if not self.retry_s or left_s >= 0.95 * self.read_timeout_s:
+            return self
+        step = 2.0 ** math.floor(math.log2(max(left_s, 0.25)))
+        return replace(
+            self,
+            connect_timeout_s=min(self.connect_timeout_s, step),
+            read_timeout_s=min(self.read_timeout_s, step),
+        )
 
     @classmethod
     def from_environment(cls) -> Settings:
-        """The default settings with SIAMMASK_STORAGE_RETRY_S applied.
+        """The default settings with SIAMMASK_STORAGE_RETRY_S and SIAMMASK_HTTP_HOSTS applied.
 
         Raises:
             ValueError: the variable is not a number of seconds.
         """
+        hosts = tuple(filter(None, os.environ.get(HTTP_HOSTS, "").split(",")))
         text = os.environ.get("SIAMMASK_STORAGE_RETRY_S")
         if text is None:
-            return cls()
+            return cls(http_hosts=hosts)
         try:
-            return cls(retry_s=max(0.0, float(text)))
+            return cls(retry_s=max(0.0, float(text)), http_hosts=hosts)
         except ValueError:
             raise ValueError(f"SIAMMASK_STORAGE_RETRY_S is {text!r}; give a number of seconds") from None
 
@@ -68,15 +100,19 @@ CHECKING = Settings(retry_s=5.0, connect_timeout_s=3.0, read_timeout_s=5.0)
 
 _lock = threading.Lock()
 _clients: dict[tuple[Settings, int], Any] = {}
+_sessions: dict[int, Any] = {}
 
 
 def s3_client(settings: Settings) -> Any:
     """A boto3 S3 client, thread-safe, one per process for the same settings and AWS_* environment."""
     _set_defaults()
-    key = (settings, _fingerprint())
+    environment = _fingerprint()
+    key = (settings, environment)
     with _lock:
         if key not in _clients:
-            _clients[key] = boto3.session.Session().client("s3", config=_config(settings))
+            # A second client of a session takes a tenth of the time of the first.
+            session = _sessions.get(environment) or _sessions.setdefault(environment, boto3.session.Session())
+            _clients[key] = session.client("s3", endpoint_url=settings.endpoint, config=_config(settings))
         return _clients[key]
 
 
@@ -108,10 +144,10 @@ def arrow_s3(bucket: str, settings: Settings) -> fs.S3FileSystem:
 def _region_of(client: Any, bucket: str) -> str:
     """boto3 follows a bucket into its region by itself; pyarrow has to be told which it is."""
     try:
-        found = client.head_bucket(Bucket=bucket).get("BucketRegion")
+        region = client.head_bucket(Bucket=bucket).get("BucketRegion")
     except Exception:
-        found = None  # the read that follows reports what is wrong, with its own URI
-    return found or client.meta.region_name or "us-east-1"
+        region = None  # the read that follows reports what is wrong, with its own URI
+    return region or client.meta.region_name or "us-east-1"
 
 
 def _set_defaults() -> None:
@@ -128,7 +164,8 @@ def _config(settings: Settings) -> Config:
     return Config(
         connect_timeout=settings.connect_timeout_s,
         read_timeout=settings.read_timeout_s,
-        retries={"mode": "standard", "total_max_attempts": 3 if settings.retry_s else 1},
+        # `pipeline.storage.retry` alone tries again, so that the time given for it holds.
+        retries={"mode": "standard", "total_max_attempts": 1},
         max_pool_connections=64,
         tcp_keepalive=True,
     )

@@ -1,7 +1,8 @@
 """URIs of objects and files: parsing, resolving relative ones, and blanking secrets before they are shown.
 
-Two kinds are known: `s3://bucket/key`, whose key is taken literally, and local paths, plain or as `file://`
-(percent-encoded). Everything else is refused, so that no manifest makes the job open anything else.
+Three kinds are known: `s3://bucket/key` and `gs://bucket/key`, whose key is taken literally, `https://host/path?query`,
+and local paths, plain or as `file://` (percent-encoded). Everything else is refused, so that no manifest makes the job
+open anything else.
 """
 
 from __future__ import annotations
@@ -9,56 +10,48 @@ from __future__ import annotations
 import os
 import posixpath
 import re
-from dataclasses import dataclass
-from urllib.parse import unquote
+from dataclasses import dataclass, replace
+from urllib.parse import unquote, urljoin
 
-SCHEMES = "s3:// and local paths or file://"
-_SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*)://")
+from pipeline.storage.redact import _SCHEME
+
+SCHEMES = "s3://, gs://, https:// and local paths or file://"
+HOST = re.compile(r"^(?:[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*\.?|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?$")
+"""A host name or address, with a port or without."""
 _BUCKET = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{1,254}$")
-_URI_IN_TEXT = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s\"'<>]*")
-_HOST_AND_PORT = re.compile(r"[^@:]*:[0-9]+")
 _SIGNED = re.compile(
     r"[?&](?:X-(?:Amz|Goog)-(?:Signature|Credential|Security-Token)|AWSAccessKeyId|Signature|sig|token)=", re.IGNORECASE
-)
-_SECRET_QUERY = re.compile(
-    r"([?&][^=&]*(?:signature|sig|token|credential|secret|password|accesskey)[^=&]*=)[^&\s]*", re.IGNORECASE
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """A parsed URI. `bucket` is None for a local path, whose `key` is then absolute."""
+    """A parsed URI.
+
+    Attributes:
+        bucket: of an object store; the host, with its port, of a web server; None for a local path.
+        key: an absolute path where it is local; the path, and a query after it, where it is a web server's.
+        scheme: `s3`, `gs`, `https` or `file`.
+    """
 
     bucket: str | None
     key: str
+    scheme: str = "s3"
 
     @property
     def uri(self) -> str:
         """The canonical spelling: `s3://bucket/key`, or the absolute local path."""
-        return self.key if self.bucket is None else f"s3://{self.bucket}/{self.key}".rstrip("/")
+        return self.key if self.bucket is None else f"{self.scheme}://{self.bucket}/{self.key}".rstrip("/")
+
+    @property
+    def path(self) -> str:
+        """The key without a web server's query."""
+        return self.key.partition("?")[0] if self.scheme == "https" else self.key
 
     @property
     def is_local(self) -> bool:
         """Whether this is a path of the local file system."""
         return self.bucket is None
-
-
-def redact(uri: str) -> str:
-    """The URI with `user:password@` and the values of signature, token or key parameters blanked."""
-    found = _SCHEME.match(uri)
-    scheme, rest = (found.group(0), uri[found.end() :]) if found else ("", uri)
-    host = rest.split("/", 1)[0]
-    if scheme and ":" in host and not _HOST_AND_PORT.fullmatch(host):
-        # A secret key may have slashes, so that the host's end is no end of it.
-        rest = "***" + rest[rest.rfind("@") :] if "@" in rest else "***"
-    elif scheme and "@" in host:
-        rest = "***" + rest[rest.index("@") :]
-    return scheme + _SECRET_QUERY.sub(r"\1***", rest)
-
-
-def redact_text(text: str) -> str:
-    """The text with the secrets blanked of every URI in it, wherever that begins."""
-    return _SECRET_QUERY.sub(r"\1***", _URI_IN_TEXT.sub(lambda found: redact(found.group(0)), text))
 
 
 def parse(uri: str) -> Location:
@@ -69,24 +62,37 @@ def parse(uri: str) -> Location:
     """
     if not uri or "\0" in uri:
         raise _refuse(uri, "it is empty or has a NUL character", "give s3://bucket/key or a path")
+    match = _SCHEME.match(uri)
+    scheme, rest = (match.group(1).lower(), uri[match.end() :]) if match else ("", uri)
+    if scheme == "https":
+        return _parse_https(uri, rest)
     _refuse_signed(uri)
-    found = _SCHEME.match(uri)
-    if found is None:
+    if match is None:
         return Location(None, os.path.abspath(uri))
-    scheme, rest = found.group(1).lower(), uri[found.end() :]
     if scheme == "file":
         host, slash, path = rest.partition("/")
         if host not in ("", "localhost") or not slash:
             raise _refuse(uri, "a file URI has no host", "write file:///absolute/path")
         return Location(None, os.path.abspath("/" + unquote(path)))
-    if scheme != "s3":
+    if scheme == "http":
+        raise _refuse(uri, "http:// can be read and changed on its way", "use https://")
+    if scheme not in ("s3", "gs"):
         raise _refuse(uri, f"the scheme {scheme}:// is not one of {SCHEMES}", f"use {SCHEMES}")
     bucket, _, key = rest.partition("/")
     if "@" in bucket or ":" in bucket:
         raise _refuse(uri, "credentials do not belong into a URI", "use the AWS settings of the node")
     if not _BUCKET.match(bucket):
-        raise _refuse(uri, "the bucket's name is missing or wrong", "write s3://bucket/key")
-    return Location(bucket, key.rstrip("/"))
+        raise _refuse(uri, "the bucket's name is missing or wrong", f"write {scheme}://bucket/key")
+    return Location(bucket, key.rstrip("/"), scheme)
+
+
+def _parse_https(uri: str, rest: str) -> Location:
+    host, _, key = rest.partition("#")[0].partition("/")
+    if "@" in host:
+        raise _refuse(uri, "credentials do not belong into a URI", "give a URI that needs none")
+    if not HOST.match(host) or any(char.isspace() or ord(char) < 33 for char in key):
+        raise _refuse(uri, "its host or path is missing or wrong", "write https://host/path, percent-encoded")
+    return Location(host.lower().removesuffix(":443"), key, "https")
 
 
 def is_absolute(uri: str) -> bool:
@@ -108,32 +114,34 @@ def resolve(base: str, relative: str) -> str:
         return parse(relative).uri
     if not relative:
         raise _refuse(relative, "it is empty", "give s3://bucket/key or a path")
-    _refuse_signed(relative)
     folder = parse(base)
+    if folder.scheme == "https":
+        return parse(urljoin(f"https://{folder.bucket}/{folder.path}".rstrip("/") + "/", relative)).uri
+    _refuse_signed(relative)
     if folder.bucket is None:
         return parse(os.path.join(folder.key, relative)).uri
     key = posixpath.normpath(posixpath.join(folder.key, relative))
     if key.startswith("..") or key == ".":
         raise _refuse(relative, f"it leaves the bucket, seen from {folder.uri}", "correct the relative path")
-    return Location(folder.bucket, key).uri
+    return replace(folder, key=key).uri
 
 
 def join(folder: str, *names: str) -> str:
     """The URI of an entry below a folder; names are taken literally."""
     location = parse(folder)
     parts = [location.key.rstrip("/"), *names] if location.is_local or location.key else list(names)
-    return Location(location.bucket, "/".join(parts)).uri
+    return replace(location, key="/".join(parts)).uri
 
 
 def parent(uri: str) -> str:
     """The URI of the folder that an object is in."""
     location = parse(uri)
-    return Location(location.bucket, posixpath.dirname(location.key)).uri
+    return replace(location, key=posixpath.dirname(location.path)).uri
 
 
 def name(uri: str) -> str:
     """The last part of a URI."""
-    return posixpath.basename(parse(uri).key)
+    return posixpath.basename(parse(uri).path)
 
 
 def _refuse_signed(uri: str) -> None:

@@ -7,15 +7,14 @@ sees a part of it, and what a killed process left there is removed by the next o
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
-from pipeline.scratch import scratch_folder
+from pipeline.storage.scratch import scratch_folder
 
 
 def default_cache() -> Path:
@@ -24,7 +23,7 @@ def default_cache() -> Path:
 
 
 def scratch(cache: Path) -> contextlib.AbstractContextManager[Path]:
-    """An empty folder in the cache that goes with its process, however it ends (see `pipeline.scratch`)."""
+    """An empty folder in the cache that goes with its process, however it ends (see `pipeline.storage.scratch`)."""
     return scratch_folder(cache / "scratch")
 
 
@@ -47,23 +46,11 @@ def publish(made: Path, folder: Path) -> None:
             raise
 
 
-@contextlib.contextmanager
-def one_at_a_time(path: Path) -> Iterator[None]:
-    """Only one process of this node at a time is inside, for each lock file `path`; the others wait."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(lock)
-
-
-def by_tenths(say: Callable[[str], None], what: str) -> Callable[[int, int], None]:
+def by_tenths(say: Callable[[str], None], task: str) -> Callable[[int, int], None]:
     """A function of how many are done and of how many, which says so whenever another tenth of them is."""
 
-    def told(done: int, total: int) -> None:
+    def say_share(done: int, total: int) -> None:
         if done * 10 // total > (done - 1) * 10 // total:
-            say(f"{what}: {done}/{total}")
+            say(f"{task}: {done}/{total}")
 
-    return told
+    return say_share

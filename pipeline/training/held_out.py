@@ -11,7 +11,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from pipeline import storage
-from pipeline.options import UsageError
+from pipeline.errors import UsageError
 from pipeline.training.sets import set_tables
 
 
@@ -20,14 +20,14 @@ def check_held_out(data: Sequence[str], names: Collection[str], split: str, opti
 
     It reads tables alone, and of those in object storage only the rows of the sequences.
     """
-    from model.training.sources import find_sets
+    from model.training.data.sources import find_sets
     from model.training.validate import held_out_sequences
 
     with tempfile.TemporaryDirectory(prefix="siammask-held-out-") as folder:
         places = {uri: _rows(uri, Path(folder) / str(number), names, split) for number, uri in enumerate(data)}
-        sets = [one for place in places.values() if place is not None for one in find_sets([place])]
+        sets = [data_set for place in places.values() if place is not None for data_set in find_sets([place])]
         try:
-            held_out_sequences([one.folder for one in sets if one.table is None], names, split)
+            held_out_sequences([data_set.folder for data_set in sets if data_set.table is None], names, split)
         except (FileNotFoundError, ValueError) as error:
             text = str(error)
             for uri, place in ((uri, place) for uri, place in places.items() if place is not None):
@@ -37,9 +37,9 @@ def check_held_out(data: Sequence[str], names: Collection[str], split: str, opti
 
 def _rows(uri: str, target: Path, names: Collection[str], split: str) -> Path | None:
     """A folder with the set's rows of these sequences, its own where it is local; None for a set of stills."""
-    at = storage.parse(uri)
-    if at.is_local:
-        return Path(at.key)
+    location = storage.parse(uri)
+    if location.is_local:
+        return Path(location.key)
     try:
         tables = set_tables(uri)
         if "sequences" not in tables:
@@ -47,7 +47,7 @@ def _rows(uri: str, target: Path, names: Collection[str], split: str) -> Path | 
         folder = target / storage.name(uri)
         folder.mkdir(parents=True)
         for name, files in tables.items():
-            places = [storage.filesystem_for(one.uri) for one in files]
+            places = [storage.filesystem_for(entry.uri) for entry in files]
             with storage.reporting(uri, f"read the table {name} of"):
                 table = ds.dataset([path for _, path in places], filesystem=places[0][0], format="parquet")
                 chosen = pc.field("sequence").isin(sorted(names))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from pipeline.options import UsageError
+from pipeline.errors import UsageError
 from pipeline.training.worker import Task
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Node:
+class NodeSize:
     """The CPUs and GPUs of a node."""
 
     cpus: int
@@ -30,7 +30,7 @@ def place(task: Task, config: TrainingConfig, workers: int) -> tuple[Task, int]:
     import ray
 
     has = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    nodes = [Node(int(one.get("CPU", 0)), int(one.get("GPU", 0))) for one in has]
+    nodes = [NodeSize(int(resources.get("CPU", 0)), int(resources.get("GPU", 0))) for resources in has]
     gpus = sum(node.gpus for node in nodes)
     device = task.device if task.device != "auto" else ("cuda" if gpus else "cpu")
     on_gpus = device == "cuda"
@@ -50,13 +50,13 @@ def place(task: Task, config: TrainingConfig, workers: int) -> tuple[Task, int]:
     return replace(task, device=device, cpus=task.cpus or cpus_each(nodes, count, on_gpus=on_gpus)), count
 
 
-def room(nodes: Sequence[Node], share: int, *, on_gpus: bool) -> int:
+def room(nodes: Sequence[NodeSize], share: int, *, on_gpus: bool) -> int:
     """How many workers of `share` CPUs, and a GPU each where `on_gpus`, the nodes hold."""
     fit = [(node.cpus // share, node.gpus) for node in nodes]
     return sum(min(cpus, gpus) if on_gpus else cpus for cpus, gpus in fit)
 
 
-def cpus_each(nodes: Sequence[Node], workers: int, *, on_gpus: bool) -> int:
+def cpus_each(nodes: Sequence[NodeSize], workers: int, *, on_gpus: bool) -> int:
     """The most CPUs that every worker can have, each on one node; 0 where they do not fit with one."""
     shares = range(max((node.cpus for node in nodes), default=0), 0, -1)
     return next((share for share in shares if room(nodes, share, on_gpus=on_gpus) >= workers), 0)

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
-import sys
+import logging
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from pipeline import storage
-from pipeline.interrupt import interruptible, signal_name, take_signals_again
-from pipeline.options import UsageError
-from pipeline.raycluster import connect
+from pipeline.cluster.connect import connect
+from pipeline.cluster.ray_private import quiet_trainer
+from pipeline.errors import UsageError
+from pipeline.job import FAILED, FINISHED, print_error, run_job, take_signals_again
 from pipeline.training.held_out import check_held_out
-from pipeline.training.origin import check_weights
 from pipeline.training.place import place
 from pipeline.training.sets import check_set
+from pipeline.training.start_weights import check_weights
 from pipeline.training.worker import SETTINGS, Task, work
 
 if TYPE_CHECKING:
@@ -38,14 +39,17 @@ def train(task: Task, config: TrainingConfig, *, workers: int, max_failures: int
         UsageError: the data, the weights, the output or the cluster cannot be used.
     """
     _check(task, config)
-    with interruptible():
-        try:
-            connect()
-            take_signals_again()
-            return _fit(*place(task, config, workers), config, max_failures)
-        except KeyboardInterrupt:
-            print(f"{signal_name()}: ended; the same command goes on from the last checkpoint", file=sys.stderr)
-            return 130
+
+    def work_on_cluster() -> int:
+        connect()
+        take_signals_again()
+        return _fit(*place(task, config, workers), config, max_failures)
+
+    return run_job(
+        work_on_cluster,
+        interrupted="{signal}: ended; the same command goes on from the last checkpoint",
+        log_level=logging.WARNING,
+    )
 
 
 def _check(task: Task, config: TrainingConfig) -> None:
@@ -83,7 +87,7 @@ def _fit(task: Task, workers: int, config: TrainingConfig, max_failures: int) ->
     if task.device == "cuda":
         resources["GPU"] = 1
     print(f"{workers} workers on {task.device} with {task.cpus} CPUs each; {config.steps} steps", flush=True)
-    trainer = _quiet(TorchTrainer)(
+    trainer = quiet_trainer(TorchTrainer)(
         work,
         train_loop_config=asdict(task),
         scaling_config=ray.train.ScalingConfig(
@@ -100,33 +104,13 @@ def _fit(task: Task, workers: int, config: TrainingConfig, max_failures: int) ->
     try:
         result = trainer.fit()
     except ray.train.TrainingFailedError as error:
-        print(f"error: {_cause(error)}", file=sys.stderr)
-        return 1
+        print_error(_cause(error))
+        return FAILED
     if result.return_value:
-        print(f"error: {result.return_value}", file=sys.stderr)
-        return 1
+        print_error(result.return_value)
+        return FAILED
     print(_summary(result, task.output), flush=True)
-    return 0
-
-
-def _quiet(trainer: type) -> type:
-    """The trainer without its watcher of placement groups where Ray has no dashboard, which the watcher asks.
-
-    There it would end with a traceback at every start; a Ray without a dashboard ends with this process anyway.
-    """
-    from ray._private.worker import get_dashboard_url
-    from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
-
-    if get_dashboard_url():
-        return trainer
-
-    class Quiet(trainer):
-        def _create_default_callbacks(self) -> list:
-            return [
-                one for one in super()._create_default_callbacks() if not isinstance(one, PlacementGroupCleanerCallback)
-            ]
-
-    return Quiet
+    return FINISHED
 
 
 def _cause(error: ray.train.TrainingFailedError) -> str:

@@ -14,10 +14,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from model.training.tables import is_table_part, table_parts
+from model.training.data.tables import is_table_part, table_parts
 from pipeline import storage
-from pipeline.options import UsageError
-from pipeline.training.cache import by_tenths, digest, one_at_a_time, publish, scratch
+from pipeline.errors import UsageError
+from pipeline.storage.locks import locked
+from pipeline.training.cache import by_tenths, digest, publish, scratch
 
 _TABLES = ("sequences", "masks")
 _STILLS = ("masks", "instances")
@@ -29,11 +30,11 @@ _DOWNLOADS = 8
 def check_set(uri: str) -> None:
     """Raise UsageError, naming the URI, where there is no training set."""
     try:
-        at = storage.parse(uri)
-        if at.is_local:
-            from model.training.sources import find_sets
+        location = storage.parse(uri)
+        if location.is_local:
+            from model.training.data.sources import find_sets
 
-            find_sets([Path(at.key)])
+            find_sets([Path(location.key)])
         else:
             set_tables(uri)
     except storage.StorageError as error:
@@ -66,18 +67,18 @@ def _table_files(uri: str, name: str) -> list[storage.Entry]:
     if whole is not None:
         return [whole]
     below = storage.join(uri, name)
-    found = [one for one in storage.list_files(below) if is_table_part(one.uri.removeprefix(below))]
-    return sorted(found, key=lambda one: one.uri)
+    entries = [entry for entry in storage.list_files(below) if is_table_part(entry.uri.removeprefix(below))]
+    return sorted(entries, key=lambda entry: entry.uri)
 
 
 def set_state(uri: str) -> list[Any]:
     """What changes when the tables of a set do."""
-    at = storage.parse(uri)
-    if not at.is_local:
-        return [[one.uri, one.size, str(one.modified)] for files in set_tables(uri).values() for one in files]
-    from model.training.sources import find_sets
+    location = storage.parse(uri)
+    if not location.is_local:
+        return [[entry.uri, entry.size, str(entry.modified)] for files in set_tables(uri).values() for entry in files]
+    from model.training.data.sources import find_sets
 
-    tables = [path for one in find_sets([Path(at.key)]) for path in _local_tables(one.folder)]
+    tables = [path for entry in find_sets([Path(location.key)]) for path in _local_tables(entry.folder)]
     return [[str(path), path.stat().st_size, path.stat().st_mtime_ns] for path in sorted(set(tables))]
 
 
@@ -103,54 +104,55 @@ def local_set(
         StorageError: a table or file cannot be read; names it.
         FileNotFoundError: there is no set.
     """
-    at = storage.parse(uri)
-    if at.is_local and not _names_objects(Path(at.key)):
-        return Path(at.key)
+    location = storage.parse(uri)
+    if location.is_local and not _names_objects(Path(location.key)):
+        return Path(location.key)
     # The state is taken before the tables are read: of a set that changes meanwhile the next call makes another copy.
-    key = digest(at.uri, set_state(at.uri), split, sorted(names))
-    folder = cache / "sets" / key / (posixpath.basename(at.uri) or "set")
-    tables = set_tables(at.uri)
+    key = digest(location.uri, set_state(location.uri), split, sorted(names))
+    folder = cache / "sets" / key / (posixpath.basename(location.uri) or "set")
+    tables = set_tables(location.uri)
     if _whole(folder, tables):
         return folder
-    with one_at_a_time(cache / "sets" / f"{digest(at.uri)}.lock"):
+    (cache / "sets").mkdir(parents=True, exist_ok=True)
+    with locked(cache / "sets" / f"{digest(location.uri)}.lock"):
         if not _whole(folder, tables):  # those that clean temporary folders take files one by one
             shutil.rmtree(folder, ignore_errors=True)
-            with scratch(cache) as mine:
-                publish(_copy(at.uri, mine, cache / "files", split, names, say or (lambda _: None)), folder)
+            with scratch(cache) as work:
+                publish(_copy(location.uri, work, cache / "files", split, names, say or (lambda _: None)), folder)
     return folder
 
 
-def _copy(uri: str, mine: Path, files: Path, split: str, names: Collection[str], say: Callable[[str], None]) -> Path:
-    """A folder in `mine` with the set's tables, whose chosen rows name files in `files`."""
-    tables = {name: _fetch_table(found, mine) for name, found in set_tables(uri).items()}
+def _copy(uri: str, work: Path, files: Path, split: str, names: Collection[str], say: Callable[[str], None]) -> Path:
+    """A folder in `work` with the set's tables, whose chosen rows name files in `files`."""
+    tables = {name: _fetch_table(entries, work) for name, entries in set_tables(uri).items()}
     if "sequences" in tables:
         naming, tables["sequences"] = ["sequences"], _chosen(tables["sequences"], split, names)
     else:
         naming = list(tables)
         tables = {name: table.slice(0, 0) if names else table for name, table in tables.items()}
     wanted = list(dict.fromkeys(path for name in naming for path in _media(tables[name])))
-    told = by_tenths(say, f"copying files of {uri}")
+    say_share = by_tenths(say, f"copying files of {uri}")
     local: dict[str, str] = {}
     files.mkdir(exist_ok=True)
     with ThreadPoolExecutor(_DOWNLOADS) as pool:
-        for path, place in zip(wanted, pool.map(lambda path: _fetch(uri, path, mine, files), wanted), strict=True):
+        for path, place in zip(wanted, pool.map(lambda path: _fetch(uri, path, work, files), wanted), strict=True):
             local[path] = place
-            told(len(local), len(wanted))
-    folder = mine / "set"
+            say_share(len(local), len(wanted))
+    folder = work / "set"
     folder.mkdir()
     for name, table in tables.items():
         pq.write_table(_naming(table, local) if name in naming else table, folder / f"{name}.parquet")
     return folder
 
 
-def _fetch_table(files: Sequence[storage.Entry], mine: Path) -> pa.Table:
+def _fetch_table(files: Sequence[storage.Entry], work: Path) -> pa.Table:
     parts = []
-    for one in files:
-        storage.download(one.uri, mine / "table")
+    for entry in files:
+        storage.download(entry.uri, work / "table")
         try:
-            parts.append(pq.read_table(mine / "table"))
+            parts.append(pq.read_table(work / "table"))
         except pa.ArrowException as error:
-            raise ValueError(f"{one.uri}: not a readable Parquet file ({error})") from error
+            raise ValueError(f"{entry.uri}: not a readable Parquet file ({error})") from error
     return pa.concat_tables(parts, promote_options="default")
 
 
@@ -179,19 +181,19 @@ def _naming(table: pa.Table, local: dict[str, str]) -> pa.Table:
     return table
 
 
-def _fetch(base: str, path: str, mine: Path, files: Path) -> str:
+def _fetch(base: str, path: str, work: Path, files: Path) -> str:
     """A file of a set as a local path: what is not local is copied to `files`, unless it is there as it is now."""
     uri = storage.resolve(base, path)
-    at = storage.parse(uri)
-    if at.is_local:
-        return at.key
-    found = storage.entry(uri)
-    if found is None:
+    location = storage.parse(uri)
+    if location.is_local:
+        return location.key
+    entry = storage.entry(uri)
+    if entry is None:
         raise storage.NotFound(uri, "read", "absent", f"a table of {base} names it; upload it or correct the table")
-    target = files / f"{digest(uri, found.size, str(found.modified))}{posixpath.splitext(at.key)[1]}"
+    target = files / f"{digest(uri, entry.size, str(entry.modified))}{posixpath.splitext(location.key)[1]}"
     if not target.exists():
-        storage.download(uri, mine / target.name)
-        os.replace(mine / target.name, target)
+        storage.download(uri, work / target.name)
+        os.replace(work / target.name, target)
     return str(target)
 
 
@@ -205,13 +207,13 @@ def _names_objects(folder: Path) -> bool:
 
 def _whole(folder: Path, tables: Collection[str]) -> bool:
     """Whether a copy is there with these tables and all files that they name."""
-    there = all((folder / f"{name}.parquet").exists() for name in tables)
-    return there and all(os.path.exists(path) for path in _named(folder))
+    complete = all((folder / f"{name}.parquet").exists() for name in tables)
+    return complete and all(os.path.exists(path) for path in _named(folder))
 
 
 def _named(folder: Path) -> Iterator[str]:
     """The files that the tables of a local set name; FileNotFoundError where there is no set."""
     tables = set_tables(str(folder))
-    for one in tables.get("sequences") or [one for files in tables.values() for one in files]:
-        columns = [name for name in _MEDIA if name in pq.read_schema(one.uri).names]
-        yield from _media(pq.read_table(one.uri, columns=columns))
+    for entry in tables.get("sequences") or [entry for files in tables.values() for entry in files]:
+        columns = [name for name in _MEDIA if name in pq.read_schema(entry.uri).names]
+        yield from _media(pq.read_table(entry.uri, columns=columns))

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pipeline import storage
 from pipeline.training.cache import scratch
-from pipeline.training.origin import fetch_weights
+from pipeline.training.node_store import node_store
 from pipeline.training.sets import local_set
-from pipeline.training.store import node_store
+from pipeline.training.start_weights import fetch_weights
 
 if TYPE_CHECKING:
     from model.training.config import TrainingConfig
@@ -156,21 +156,21 @@ def _gathered(fault: Exception | None, workers: Workers) -> list[Exception]:
     import torch.distributed as dist
 
     group = dist.new_group(backend="gloo", timeout=_LONGEST_WAIT)
-    mine = None
+    own_fault = None
     if fault is not None:
         unusable = isinstance(fault, Unusable)
-        mine = unusable, str(fault) if unusable else f"{type(fault).__name__}: {fault}"
-    told: list[tuple[bool, str] | None] = [None] * workers.count
-    dist.all_gather_object(told, mine, group=group)
+        own_fault = unusable, str(fault) if unusable else f"{type(fault).__name__}: {fault}"
+    faults: list[tuple[bool, str] | None] = [None] * workers.count
+    dist.all_gather_object(faults, own_fault, group=group)
     dist.destroy_process_group(group)
-    return [Unusable(text) if unusable else RuntimeError(text) for unusable, text in filter(None, told)]
+    return [Unusable(text) if unusable else RuntimeError(text) for unusable, text in filter(None, faults)]
 
 
 def _validation(folders: Sequence[Path], names: tuple[str, ...], split: str, device: str) -> Validate:
-    from model.training.sources import find_sets
+    from model.training.data.sources import find_sets
     from model.training.validate import held_out_sequences, tracking_validation
 
-    sets = [one.folder for one in find_sets(folders) if one.table is None]
+    sets = [data_set.folder for data_set in find_sets(folders) if data_set.table is None]
     return tracking_validation(held_out_sequences(sets, names, split), split=split, device=device)
 
 
@@ -180,8 +180,8 @@ def _take_up(folder: Path) -> None:
 
     checkpoint = ray.train.get_checkpoint()
     if checkpoint is not None:
-        with checkpoint.as_directory() as found:
-            shutil.copytree(found, folder, dirs_exist_ok=True)
+        with checkpoint.as_directory() as source:
+            shutil.copytree(source, folder, dirs_exist_ok=True)
 
 
 def _report(folder: Path, task: Task, row: Mapping[str, float], workers: Workers) -> None:

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import psutil
 
-from tests.chaos.harness import Plan, run_chaos
+from tests.chaos.harness import run_chaos
+from tests.chaos.plan import Plan
 
 
 def main() -> int:

@@ -14,11 +14,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pycocotools import mask as coco
 
-from model.video_writer import VideoWriter
+from model.video.writer import VideoWriter
 from pipeline import storage
 
 _KEPT = {"lease.json", ".lease.json.lock", "config.json", "report.json", "report.html"}
-_CHANGING = {"masks_part", "run_id", "started_at", "finished_at", "decode_wait_s", "attempt"}
+# A clip whose decode worker was killed is decoded by PyAV on the next try.
+_CHANGING = {"masks_part", "run_id", "started_at", "finished_at", "decode_wait_s", "attempt", "decoder"}
 
 
 def write_corpus(folder: Path, clips: int, *, seed: int, remote: str) -> str:
@@ -156,7 +157,14 @@ def _key(row: dict[str, Any]) -> tuple[str, str, int]:
 
 
 def _lasting(clip: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in clip.items() if name not in _CHANGING}
+    """What is the same in every run; means depend in their last bits on which tracks shared a batch."""
+    lasting = {name: value for name, value in clip.items() if name not in _CHANGING}
+    tracks = lasting.get("tracks") or []
+    lasting["tracks"] = [
+        {name: round(value, 4) if isinstance(value, float) else value for name, value in track.items()}
+        for track in tracks
+    ]
+    return lasting
 
 
 def _iou(one: dict[str, Any], other: dict[str, Any]) -> float:

@@ -9,13 +9,14 @@ from typing import Any
 
 from benchmarks.null_model import NullEngine
 from jobs.segment import app
-from pipeline import lease, run
+from pipeline.driver import run
+from pipeline.output import lease
 
 FRAME_S = os.environ.get("CHAOS_FRAME_S")
 
 
 def slow_engine(model: Any, placement: Any, precision: Any) -> NullEngine:
-    """For `pipeline.run.run(options, build_engine=…)`."""
+    """For `pipeline.driver.run.run(options, build_engine=…)`."""
     return NullEngine(float(FRAME_S or 0))
 
 

@@ -17,7 +17,8 @@ import psutil
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline import lease, storage
+from pipeline import storage
+from pipeline.output import lease
 from tests.conftest import ROOT
 from tests.pipeline.videos import make_video
 
@@ -91,7 +92,9 @@ def _orphans(output: Path) -> set[str]:
     return {path.name for path in output.glob("masks/*")} - named
 
 
-def test_interrupts_free_the_lease_at_once_and_the_same_command_goes_on(job: Job) -> None:
+def test_interrupts_free_the_lease_at_once_and_the_same_command_goes_on(
+    job: Job, say: Callable[[str], None]
+) -> None:
     done = 0
     for number, to_all in ((signal.SIGINT, True), (signal.SIGTERM, False)):
         process = job.start(0.1)
@@ -103,7 +106,7 @@ def test_interrupts_free_the_lease_at_once_and_the_same_command_goes_on(job: Job
         assert process.wait(60) == 130, job.log()
         assert "the same command resumes" in job.log() and "Traceback" not in job.log()
         assert _orphans(job.output) == set() and not list(job.output.glob("_runs/*/plan/*"))
-        print(f"{number.name}: lease free after {took:.2f} s, ended after {time.monotonic() - sent:.2f} s")
+        say(f"{number.name}: lease free after {took:.2f} s, ended after {time.monotonic() - sent:.2f} s")
         done = job.rows()
         assert 0 < done < CLIPS
     assert job.start(0.0).wait(300) == 0, job.log()

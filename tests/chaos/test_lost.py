@@ -12,11 +12,10 @@ import torch
 
 from model.network import SiamMask, SiamMaskConfig
 from model.weights import save_weights
-from pipeline import alone
-from pipeline.options import ActorCount, SegmentOptions
-from pipeline.run import run
-from pipeline.scratch import default_parent
-from tests.chaos.engines import POISON_WIDTH, BadRestart, build_deadly
+from pipeline.driver import alone
+from pipeline.driver.run import run
+from pipeline.plan.options import ActorCount, SegmentOptions
+from tests.chaos.engines import POISON_WIDTH, BadRestart, Deadly
 from tests.pipeline.videos import make_video
 
 pytestmark = [pytest.mark.usefixtures("ray_local"), pytest.mark.timeout(600)]
@@ -28,6 +27,12 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> str:
     path = tmp_path_factory.mktemp("weights") / "random.safetensors"
     save_weights(path, SiamMask(SiamMaskConfig("resnet18")), metadata={"name": "random"})
     return str(path)
+
+
+@pytest.fixture(scope="module")
+def last_words(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the actors that are killed name the scratch folders that they leave behind."""
+    return tmp_path_factory.mktemp("last-words")
 
 
 def _manifest(folder: Path, names: list[str]) -> str:
@@ -46,7 +51,7 @@ def _clips(output: Path) -> dict[str, Any]:
 
 
 def test_a_clip_that_kills_its_actor_is_one_failed_row(
-    tmp_path: Path, weights: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, weights: str, last_words: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its shard-mates finish, and so does the other shard that its actor had in hand, and a clip without disk."""
     monkeypatch.setattr(alone, "PAUSES_S", (0.2, 0.5))
@@ -61,7 +66,7 @@ def test_a_clip_that_kills_its_actor_is_one_failed_row(
         max_failed=1.0,
         strict=True,
     )
-    assert run(options, build_engine=build_deadly) == 3
+    assert run(options, build_engine=Deadly(str(last_words))) == 3
     clips = _clips(output)
     assert {name: clip["status"] for name, clip in clips.items()} == {
         name: "failed" if name in ("poison", "full") else "ok" for name in names
@@ -88,6 +93,8 @@ def test_an_actor_that_cannot_be_started_again_at_once_hangs_nothing(tmp_path: P
     assert len(list((tmp_path / "starts").iterdir())) >= 4
 
 
-def test_killed_actors_leave_nothing_on_their_disks() -> None:
+def test_killed_actors_leave_nothing_on_their_disks(last_words: Path) -> None:
     """The actors of the tests above were killed with rows in hand; the next ones have cleared up after them."""
-    assert not [path for path in default_parent().iterdir() if path.is_dir() and list(path.rglob("*.arrows"))]
+    folders = [Path(line) for words in last_words.iterdir() for line in words.read_text().split()]
+    assert folders
+    assert not [folder for folder in folders if folder.exists()]

@@ -9,6 +9,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from infra.local import seaweed
+from infra.local.cluster import made_of
 from tests.conftest import S3Store
 
 
@@ -44,3 +45,7 @@ def test_a_second_store_keeps_its_own_secret(
     assert settings.secret_key != s3_settings.secret_key
     with seaweed.start(settings, tmp_path, timeout_s=30):
         pass
+
+
+def test_a_cluster_here_says_what_it_is_made_of() -> None:
+    assert made_of().startswith("Ray 2.60.0 and SeaweedFS 4.") and made_of().endswith("no container, no GPU")

@@ -21,9 +21,9 @@ from ray.autoscaler._private.kuberay.autoscaling_config import _derive_autoscali
 from typer.testing import CliRunner
 
 from jobs.segment import app
-from pipeline.nodes import Cluster, Node, _groups_of
-from pipeline.options import SegmentOptions
-from pipeline.placement import place
+from pipeline.cluster.nodes import Cluster, Node, _groups_of
+from pipeline.plan.options import SegmentOptions
+from pipeline.plan.placement import place
 from tests.conftest import ROOT
 from tests.infra.kustomize import Manifest, load, render
 
@@ -104,6 +104,10 @@ MISTAKES: dict[str, tuple[str, Callable[[dict], Any]]] = {
             memory="64 gigabytes"
         ),
     ),
+    "a misspelt field of the autoscaler": (
+        "Additional properties",
+        lambda spec: spec["autoscalerOptions"]["env"][0].update(val="void"),
+    ),
     "a secret in place of its name": (
         "Additional properties",
         lambda spec: spec["workerGroupSpecs"][0]["template"]["spec"]["containers"][0]["envFrom"][0].update(value="x"),
@@ -141,7 +145,7 @@ def entry_options(manifest: Manifest) -> SegmentOptions:
         return 0
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pipeline.run.run", keep)
+        patch.setattr("pipeline.driver.run.run", keep)
         result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.output
     return seen["options"]

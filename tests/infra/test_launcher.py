@@ -12,12 +12,15 @@ import pytest
 import yaml
 from ray.autoscaler._private.util import prepare_config, validate_config
 
-from pipeline.nodes import Cluster, Node, _groups_of
-from pipeline.options import SegmentOptions
-from pipeline.placement import place
+from pipeline.cluster.nodes import Cluster, Node, _groups_of
+from pipeline.plan.options import SegmentOptions
+from pipeline.plan.placement import place
 from tests.conftest import ROOT
+from tests.test_docs import table_under
 
 CLOUDS = ("aws", "gcp")
+# The compute capability of the GPUs of machine families.
+CAPABILITIES = {"p3": 7.0, "g4dn": 7.5, "p4d": 8.0, "g5": 8.6, "g6": 8.9, "p5": 9.0, "a2": 8.0, "g2": 8.9, "a3": 9.0}
 
 
 def text(cloud: str) -> str:
@@ -84,3 +87,26 @@ def test_nothing_is_open_and_no_secret_is_written(cloud: str) -> None:
     for name, node in made["available_node_types"].items():
         if name != made["head_node_type"]:
             assert re.search("spot|SPOT", str(node["node_config"])), "preemption is a normal event"
+
+
+def default_build() -> tuple[int, float]:
+    """The driver and the capability that the pinned build of torch needs, as docs/install.md has them."""
+    rows = table_under((ROOT / "docs" / "install.md").read_text(), "A GPU's machine needs a driver")
+    (pin,) = re.findall(r"^torch==.+$", (ROOT / "constraints.txt").read_text(), re.MULTILINE)
+    ((_, _, driver, capability),) = [row for row in rows if f"`{pin}`" in row[0]]
+    return int(driver.split()[0]), float(capability.split()[0])
+
+
+def test_the_drivers_run_the_images_build_of_torch() -> None:
+    driver, capability = default_build()
+    assert (driver, capability) >= (580, 7.5)  # CUDA 13
+    (image,) = set(re.findall(r"sourceImage: (\S+)", text("gcp")))
+    assert int(image.rsplit("-nvidia-", 1)[1]) >= driver
+    for node in config("aws")["available_node_types"].values():
+        # An alias of Ray's own, and an image by its number, would stay at the driver that it once had.
+        parameter = "resolve:ssm:/aws/service/deeplearning/ami/x86_64/base-oss-nvidia-driver-gpu-ubuntu-22.04/latest/"
+        assert node["node_config"]["ImageId"].startswith(parameter)
+    for cloud, key in (("aws", "InstanceType"), ("gcp", "machineType")):
+        family = re.split(r"[.-]", config(cloud)["available_node_types"]["gpu"]["node_config"][key])[0]
+        assert CAPABILITIES[family] >= capability
+    assert f"{driver} or newer" in (ROOT / "docs" / "cluster.md").read_text()

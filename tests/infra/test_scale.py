@@ -55,6 +55,7 @@ def test_the_slowest_stage_sets_an_actors_rate(rates: Rates, limit: str, frames:
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.timeout(1200)
 @pytest.mark.usefixtures("ray_local")
 def test_two_actors_finish_the_null_corpus_nearly_twice_as_fast(tmp_path: Path) -> None:
@@ -67,8 +68,8 @@ def test_two_actors_finish_the_null_corpus_nearly_twice_as_fast(tmp_path: Path) 
     for attempt in range(3):
         folder = tmp_path / str(attempt)
         folder.mkdir()
-        one, two = (null_run(folder, actors, clips=50, frames=10, frame_s=0.1) for actors in (1, 2))
-        assert one.working_s >= 50 * 10 * 0.1
+        one, two = (null_run(folder, actors, clips=30, frames=10, frame_s=0.1) for actors in (1, 2))
+        assert one.working_s >= 30 * 10 * 0.1
         found.append(one.clip_s / two.clip_s)
         if found[-1] >= 1.9:
             return
@@ -81,5 +82,5 @@ def test_two_actors_finish_the_null_corpus_nearly_twice_as_fast(tmp_path: Path) 
 @pytest.mark.timeout(600)
 @pytest.mark.usefixtures("ray_local")
 def test_a_pool_that_may_grow_does(tmp_path: Path) -> None:
-    """One actor alone would sleep for 40 s."""
-    assert null_run(tmp_path, 2, clips=40, frames=10, frame_s=0.1, at_first=1).working_s < 34
+    """One actor alone would sleep for 40 s, in which another can start."""
+    assert null_run(tmp_path, 2, clips=40, frames=10, frame_s=0.1, at_first=1).worked == 2

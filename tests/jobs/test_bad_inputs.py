@@ -7,6 +7,7 @@ import os
 import shutil
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,12 @@ import torch
 
 from model.network import SiamMask, SiamMaskConfig
 from model.weights import save_weights
-from pipeline.options import SegmentOptions, UsageError
-from pipeline.run import run
+from pipeline.driver.run import run
+from pipeline.errors import UsageError
+from pipeline.plan.options import SegmentOptions
+from pipeline.storage.uris import SCHEMES
 from tests.conftest import S3Store
-from tests.pipeline.hostile_files import (
+from tests.pipeline.decode.hostile_files import (
     LISTS,
     Listener,
     change_bytes,
@@ -167,7 +170,7 @@ def _tree(folder: Path) -> set[str]:
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_three_hundred_bad_inputs(
-    ray_local: None, s3_store: S3Store, weights: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ray_local: None, s3_store: S3Store, weights: str, tmp_path: Path, say: Callable[[str], None]
 ) -> None:
     corpus, listener = Corpus(tmp_path / "deep" / "corpus"), Listener()
     corpus.folder.mkdir(parents=True)
@@ -197,10 +200,9 @@ def test_three_hundred_bad_inputs(
 
     rows = {row["clip_id"]: row for row in pq.read_table(output / "clips").to_pylist()}
     counts = Counter((row["status"], row["error_stage"] or "", row["error_type"] or "") for row in rows.values())
-    with capsys.disabled():
-        print(f"\n{bad} bad inputs and {len(rows) - bad} good ones in {took:.0f} s:")
-        for (status, stage, kind), count in sorted(counts.items()):
-            print(f"{count:6d} {status:8s} {stage:8s} {kind}")
+    say(f"{bad} bad inputs and {len(rows) - bad} good ones in {took:.0f} s:")
+    for (status, stage, kind), count in sorted(counts.items()):
+        say(f"{count:6d} {status:8s} {stage:8s} {kind}")
     assert bad >= 300
     assert pq.read_table(output / "clips").num_rows == len(rows) == len(corpus.clips)
     assert rows.keys() == {clip["clip_id"] for clip in corpus.clips}
@@ -234,7 +236,5 @@ def test_other_schemes_are_refused_before_any_work(ray_local: None, weights: str
     with pytest.raises(UsageError) as refused:
         run(SegmentOptions(str(manifest), str(tmp_path / "out"), weights=weights))
     for row, scheme in enumerate(schemes, start=1):
-        assert f"m.jsonl:{row} video_uri: expected s3:// and local paths or file://, got '{scheme}://" in str(
-            refused.value
-        )
+        assert f"m.jsonl:{row} video_uri: expected {SCHEMES}, got '{scheme}://" in str(refused.value)
     assert not (tmp_path / "out" / "_runs").exists()

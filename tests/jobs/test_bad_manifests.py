@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.options import SegmentOptions, UsageError
-from pipeline.run import run
+from pipeline.driver.run import run
+from pipeline.errors import UsageError
+from pipeline.plan.options import SegmentOptions
 
 BOX = [1.0, 2.0, 30.0, 40.0]
 
@@ -103,9 +103,8 @@ def test_nothing_to_do(refused: Callable[..., str], tmp_path: Path, name: str) -
     assert name in refused(tmp_path / name)
 
 
-@pytest.mark.slow
-def test_one_bad_row_in_a_million(refused: Callable[..., str], tmp_path: Path) -> None:
-    count, bad = 1_000_000, 777_777
+def test_one_bad_row_far_down_a_parquet_file(refused: Callable[..., str], tmp_path: Path) -> None:
+    count, bad = 120_000, 77_777
     starts = pa.array([9 if i == bad else 0 for i in range(count)], pa.int64())
     table = pa.table(
         {
@@ -117,7 +116,5 @@ def test_one_bad_row_in_a_million(refused: Callable[..., str], tmp_path: Path) -
         }
     )
     pq.write_table(table, tmp_path / "m.parquet", row_group_size=50_000)
-    began = time.monotonic()
     said = refused(tmp_path / "m.parquet")
     assert f"m.parquet:row {bad + 1} (index {bad}) end_frame" in said and len(said.splitlines()) == 1
-    print(f"{count} rows refused in {time.monotonic() - began:.0f} s")

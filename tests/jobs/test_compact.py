@@ -17,13 +17,14 @@ import torch
 
 from model.network import SiamMask, SiamMaskConfig
 from model.weights import save_weights
-from pipeline import compact, lease
-from pipeline.compact import CompactOptions
-from pipeline.merge import note_uri
-from pipeline.options import SegmentOptions
-from pipeline.run import run
+from pipeline.driver.run import run
+from pipeline.job import INTERRUPTED
+from pipeline.output import compact, lease
+from pipeline.output.compact import CompactOptions
+from pipeline.output.merge import note_uri
+from pipeline.plan.options import SegmentOptions
 from tests.conftest import ROOT
-from tests.pipeline.output_parts import check_promise, feed, names, writer
+from tests.pipeline.output.output_parts import check_promise, feed, names, writer
 from tests.pipeline.videos import make_video
 
 BOX = {"box": [10, 10, 30, 20]}
@@ -34,6 +35,7 @@ def _compact(output: str, *more: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=200)
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_after_a_compaction(ray_local: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     torch.manual_seed(3)
     weights = tmp_path / "random.safetensors"
@@ -112,7 +114,7 @@ def test_interrupted_it_leaves_the_tables_right(output: str, monkeypatch: pytest
         return answer
 
     monkeypatch.setattr(compact, step, interrupted)
-    assert compact.compact(CompactOptions(output)) == compact.INTERRUPTED
+    assert compact.compact(CompactOptions(output)) == INTERRUPTED
     assert check_promise(output) == {"c0": "ok", "c1": "ok", "c2": "ok"}
     assert len(names(output, "clips")) == (3 if step == "upload_merged_masks" else 1)
     assert not Path(note_uri(output)).exists()

@@ -16,8 +16,8 @@ SCRIPT = """
 import json, sys
 import ray
 from benchmarks.null_model import build_null_engine
-from pipeline.options import ActorCount, SegmentOptions
-from pipeline.run import run
+from pipeline.plan.options import ActorCount, SegmentOptions
+from pipeline.driver.run import run
 
 cores, actors, manifest, output = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], sys.argv[4]
 ray.init(address="local", num_cpus=cores, num_gpus=0, include_dashboard=False, _node_ip_address="127.0.0.1",

@@ -14,10 +14,10 @@ import typer.main
 from typer.testing import CliRunner
 
 from jobs.evaluate import app
-from model.video_writer import VideoWriter
+from model.video.writer import VideoWriter
 from pipeline import storage
 from tests.conftest import ROOT, S3Store
-from tests.pipeline.made_masks import square, write_output, write_truth
+from tests.pipeline.evaluate.made_masks import square, write_output, write_truth
 from tests.vot_judge import jumping_square
 
 TRUTH = {"dog": {frame: {"1": square(20)} for frame in range(6)}}

@@ -30,7 +30,7 @@ def test_chosen_clips_become_files(example: ExampleRun, tmp_path: Path) -> None:
     assert done.stdout == f"2 clips: 2 exported, 0 failed, 0 without masks; 32 frames in {tmp_path / 'x'}\n"
     written = json.loads((tmp_path / "x" / "annotations.json").read_text())
     assert {image["clip_id"] for image in written["images"]} == {"alpha", "crowd"}
-    assert [category["name"] for category in written["categories"]] == ["boat"]
+    assert [category["name"] for category in written["categories"]] == ["boat", "gull", "person"]
     again = export(tmp_path, "--run", example.output, "--output", "x", "--format", "davis")
     assert again.returncode == 2 and "holds files already" in again.stderr
 
@@ -43,7 +43,7 @@ def test_chosen_clips_become_files(example: ExampleRun, tmp_path: Path) -> None:
         (["--run", "{run}", "--output", "x", "--format", "vot", "--region", "dot"], "--region dot"),
         (["--run", "absent", "--output", "x", "--format", "coco"], "absent holds no run"),
         (["--run", "{run}", "--output", "x", "--format", "coco", "--clips", "nobody"], "--clips nobody"),
-        (["--run", "{run}", "--output", "gs://x/y", "--format", "coco"], "--output: cannot use the URI gs://x/y"),
+        (["--run", "{run}", "--output", "ftp://x/y", "--format", "coco"], "--output: cannot use the URI ftp://x/y"),
     ],
 )
 def test_the_command_line_ends_with_2_and_names_the_fault(

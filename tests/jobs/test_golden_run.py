@@ -14,8 +14,8 @@ import pytest
 import torch
 from pycocotools import mask as coco
 
-from pipeline.options import SegmentOptions
-from pipeline.run import run
+from pipeline.driver.run import run
+from pipeline.plan.options import SegmentOptions
 from tests.model.golden import seeded_checkpoint
 
 

@@ -15,8 +15,13 @@ from typer.testing import CliRunner, Result
 from jobs.manifest import app
 from pipeline.manifest import read_manifest
 from tests.conftest import S3Store
-from tests.pipeline.test_manifest_builder_formats import CVAT, MOT, REGION, TASK, YTVIS
+from tests.pipeline.manifest_builder.test_coco_video import YTVIS
+from tests.pipeline.manifest_builder.test_cvat import CVAT
+from tests.pipeline.manifest_builder.test_label_studio import REGION, TASK
+from tests.pipeline.manifest_builder.test_mot import MOT
 from tests.pipeline.videos import make_video
+
+GULL = [115, 45, 115, 65, 105, 65, 105, 45]
 
 
 @pytest.fixture(scope="module")
@@ -56,10 +61,10 @@ def test_cvat_to_json_lines(videos: Path, tmp_path: Path) -> None:
     (row,) = rows(tmp_path / "manifest.jsonl")
     assert (row["clip_id"], row["video_uri"]) == ("harbour", str(videos / "harbour.mp4"))
     assert row["objects"] == [
-        {"object_id": "boat-0", "init_frame": 4, "box": [10.5, 20, 30, 40]},
-        {"object_id": "gull-1", "init_frame": 0, "polygon": [115, 45, 115, 65, 105, 65, 105, 45]},
-        {"object_id": "kite-2", "init_frame": 2, "box": [10, 5, 20, 40]},
-        {"object_id": "crane-3", "init_frame": 1, "box": [7, 8, 3, 4]},
+        {"object_id": "boat-0", "init_frame": 4, "box": [10.5, 20, 30, 40], "category": "boat", "end_frame": 10},
+        {"object_id": "gull-1", "init_frame": 0, "polygon": GULL, "category": "gull"},
+        {"object_id": "kite-2", "init_frame": 2, "box": [10, 5, 20, 40], "category": "kite"},
+        {"object_id": "crane-3", "init_frame": 1, "box": [7, 8, 3, 4], "category": "crane"},
     ]
 
 
@@ -79,8 +84,9 @@ def test_label_studio_percent_and_frames_become_the_videos_own(videos: Path, tmp
     assert done.exit_code == 0, done.output
     assert "labelled as 100 frames, the video has 20" in done.stderr
     first, second = rows(tmp_path / "m.jsonl")[0]["objects"]
-    assert first == {"object_id": "Boat-x8HkSd", "init_frame": 0, "box": [20, 20, 60, 40]}
-    assert second["init_frame"] == 2
+    box = {"box": [20, 20, 60, 40], "category": "Boat"}
+    assert first == {"object_id": "Boat-x8HkSd", "init_frame": 0, "end_frame": 2, **box}
+    assert (second["init_frame"], second["end_frame"]) == (2, 3)
     assert second["polygon"] == pytest.approx([24, 20, 75.962, 50, 55.962, 84.641, 4, 54.641], abs=2e-3)
 
 
@@ -108,8 +114,8 @@ def test_a_folder_of_kinds_and_a_zip_to_parquet(videos: Path, tmp_path: Path) ->
     bay, harbour = pq.read_table(tmp_path / "m.parquet").sort_by("clip_id").to_pylist()
     assert (bay["clip_id"], harbour["clip_id"]) == ("bay", "harbour")
     assert [(one["object_id"], one["init_frame"], one["box"]) for one in harbour["objects"]] == [
-        ("1", 0, [100, 50, 20, 40]),
-        ("7", 2, [11, 21, 5, 6]),
+        ("boat-1", 0, [101, 51, 20, 40]),  # CVAT's, as labels.txt says: pixels count from 0
+        ("7", 2, [12, 22, 5, 6]),
     ]
     assert read_manifest(str(tmp_path / "m.parquet"), in_process=True).summary.objects == 3
 
@@ -137,7 +143,7 @@ def test_preview_draws_the_boxes_where_they_are(videos: Path, tmp_path: Path) ->
     done = build(videos, "--boxes", labels, "--output", tmp_path / "m.jsonl", "--preview", tmp_path / "see")
     assert done.exit_code == 0, done.output
     assert f"2 pictures of init frames in {tmp_path / 'see'}" in done.stdout
-    assert "clip harbour: its video has no frame 98, it has 20" in done.stderr
+    assert "1 boxes on frames from 20 on, where the video ends, passed over" in done.stderr
     assert sorted(path.name for path in (tmp_path / "see").iterdir()) == ["harbour-000002.jpg", "harbour-000004.jpg"]
     drawn = cv2.imread(str(tmp_path / "see" / "harbour-000002.jpg"))[..., ::-1].astype(int)
     assert drawn.shape == (100, 200, 3)
@@ -183,7 +189,7 @@ def test_faults_are_one_sentence_and_nothing_is_written(videos: Path, tmp_path: 
         ([videos, "--boxes", write(tmp_path / "other.txt", MOT), "--output", target], "they name 'other'"),
         ([videos, "--boxes", two, "--output", target], "give one set of labels a video"),
         ([twins, "--boxes", good, "--output", target], "fits 2 videos"),
-        ([videos, "--boxes", write(tmp_path / "x.xml", "<a/>"), "--output", target], "x.xml:1: expected a CVAT export"),
+        ([videos, "--boxes", write(tmp_path / "x.xml", "<a/>"), "--output", target], "it looks like XML of <a>"),
         ([videos, "--boxes", write(tmp_path / "x.zip", "no"), "--output", target], "x.zip: expected a ZIP archive"),
         ([tmp_path / "broken", "--boxes", percent, "--output", target], "cannot be read"),
     ]

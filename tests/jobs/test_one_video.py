@@ -11,12 +11,13 @@ import pytest
 from typer.testing import CliRunner
 
 from model import track_video
-from model.start_box import StartBox
-from model.video_writer import VideoWriter
+from model.track.start_box import StartBox
+from model.video.writer import VideoWriter
 from pipeline.demo.scenes import FPS, SCENES, draw
-from pipeline.one_video import what_next
-from pipeline.options import SegmentOptions, UsageError
-from pipeline.run import run
+from pipeline.driver.run import run
+from pipeline.errors import UsageError
+from pipeline.plan.one_video import what_next
+from pipeline.plan.options import SegmentOptions
 
 BOXES = ("beetle=120,220,100,100", "ball=444,54,112,112@5")
 

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline.driver.run import run
 from pipeline.evaluate.truth import open_truth
 from pipeline.evaluate.vos import judge_vos
-from pipeline.options import SegmentOptions
+from pipeline.plan.options import SegmentOptions
 from pipeline.reading import open_run
-from pipeline.run import run
 
 
 @pytest.mark.slow
 @pytest.mark.shared
 @pytest.mark.timeout(1500)
 def test_davis_validation_above_what_perfect_boxes_would_score(
-    ray_local: None, shared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ray_local: None, shared: Path, tmp_path: Path, say: Callable[[str], None]
 ) -> None:
     """Perfect boxes, filled, would score a mean J of 0.45; keeping the first mask scores 0.30."""
     davis = shared / "data" / "davis"
@@ -40,10 +41,9 @@ def test_davis_validation_above_what_perfect_boxes_would_score(
     assert not any(row.missing for row in judged)
     means = {row.sequence: float(row.j.mean()) for row in judged}
     still = {row.sequence: row.still_j for row in judged}
-    with capsys.disabled():
-        for name, value in means.items():
-            print(f"\n{name:<20} J {value:.3f}  first mask kept {still[name]:.3f}", end="")
-        print(f"\n{'mean':<20} J {np.mean(list(means.values())):.3f}  {np.mean(list(still.values())):.3f}")
+    for name, value in means.items():
+        say(f"{name:<20} J {value:.3f}  first mask kept {still[name]:.3f}")
+    say(f"{'mean':<20} J {np.mean(list(means.values())):.3f}  {np.mean(list(still.values())):.3f}")
     assert np.mean(list(means.values())) > 0.6
     assert np.mean([row.f.mean() for row in judged]) > 0.54
     assert all(value > still[name] for name, value in means.items())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import av
@@ -11,8 +12,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.options import SegmentOptions
-from pipeline.run import run
+from pipeline.driver.run import run
+from pipeline.plan.options import SegmentOptions
 
 # Files that hold no frame that could be tracked, and how their rows must say so.
 UNREADABLE = {
@@ -48,7 +49,7 @@ def _plain_timestamps(path: Path) -> list[float]:
 @pytest.mark.shared
 @pytest.mark.timeout(1500)
 def test_every_file_is_a_row_and_its_frames_are_those_of_pyav(
-    ray_local: None, shared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ray_local: None, shared: Path, tmp_path: Path, say: Callable[[str], None]
 ) -> None:
     folder = shared / "data" / "videos"
     with (folder / "MANIFEST.tsv").open() as file:
@@ -86,7 +87,6 @@ def test_every_file_is_a_row_and_its_frames_are_those_of_pyav(
             plain = _plain_timestamps(folder / name)
             assert len(plain) == row["frames"], name
             np.testing.assert_allclose([times[name][i] for i in range(len(plain))], plain, atol=1e-9, err_msg=name)
-    with capsys.disabled():
-        print("\n" + "\n".join(lines))
+    say("\n".join(lines))
     healthy = [name for name, row in listed.items() if not row["decode_error"]]
     assert all(rows[name]["status"] == "ok" for name in healthy)

@@ -10,9 +10,10 @@ import av
 import pytest
 
 from pipeline import storage
-from pipeline.options import UsageError
-from pipeline.reading.choose import Choice
-from pipeline.render.job import RenderOptions, render_run
+from pipeline.errors import UsageError
+from pipeline.reading.options import ClipSelection
+from pipeline.render.job import render_run
+from pipeline.render.options import RenderOptions
 from tests.conftest import ROOT, S3Store
 from tests.pipeline.example_run import FPS, ExampleRun, write_example
 
@@ -45,20 +46,21 @@ def test_all_clips_that_did_not_fail(
 def test_clips_that_fail_are_named_and_the_others_go_on(
     ray_local: None, example: ExampleRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    asked = Choice(clips=("lost", "odd"))
+    asked = ClipSelection(clips=("lost", "odd"))
     assert render_run(RenderOptions(example.output, str(tmp_path), asked)) == 0
     said = capsys.readouterr()
     assert "failed: clip lost: it has no masks, since it failed (fetch: lost.mkv is not there)" in said.err
     assert said.out.startswith("2 clips: 1 drawn, 1 failed; 20 frames")
     assert [path.name for path in tmp_path.iterdir()] == ["odd.mp4"]
     assert render_run(RenderOptions(example.output, str(tmp_path), asked, strict=True)) == 3
-    nowhere = RenderOptions(example.output, str(tmp_path / "x"), Choice(clips=("odd",)), videos=str(tmp_path))
+    nowhere = RenderOptions(example.output, str(tmp_path / "x"), ClipSelection(clips=("odd",)), videos=str(tmp_path))
     assert render_run(nowhere) == 1, "nothing could be drawn"
 
 
 def test_from_and_to_s3(ray_local: None, example: ExampleRun, s3_store: S3Store, tmp_path: Path) -> None:
-    output = s3_store.uri("videos")
-    options = RenderOptions(example.upload(s3_store.uri("render")), output, Choice(match="c*"), layout="side-by-side")
+    output = s3_store.uri("rendered")
+    run = example.upload(s3_store.uri("render"))
+    options = RenderOptions(run, output, ClipSelection(match="c*"), layout="side-by-side")
     assert render_run(options) == 0
     assert sorted(storage.name(entry.uri) for entry in storage.list_files(output)) == ["crowd.mp4", "cut.mp4"]
     storage.download(f"{output}/crowd.mp4", tmp_path / "crowd.mp4")
@@ -66,17 +68,19 @@ def test_from_and_to_s3(ray_local: None, example: ExampleRun, s3_store: S3Store,
 
 
 @pytest.mark.parametrize(
-    ("choice", "message"),
+    ("selection", "message"),
     [
-        (Choice(clips=("nobody",)), "--clips nobody: .* has no clip of this id"),
-        (Choice(where="status = 'lost'"), "none of the 5 clips in .* is chosen"),
-        (Choice(where="no such column"), "--where no such column: Parser Error"),
-        (Choice(match="z*"), "none of the 5 clips"),
+        (ClipSelection(clips=("nobody",)), "--clips nobody: .* has no clip of this id"),
+        (ClipSelection(where="status = 'lost'"), "none of the 5 clips in .* is chosen"),
+        (ClipSelection(where="no such column"), "--where no such column: Parser Error"),
+        (ClipSelection(match="z*"), "none of the 5 clips"),
     ],
 )
-def test_a_choice_that_cannot_be_met(example: ExampleRun, tmp_path: Path, choice: Choice, message: str) -> None:
+def test_a_selection_that_cannot_be_met(
+    example: ExampleRun, tmp_path: Path, selection: ClipSelection, message: str
+) -> None:
     with pytest.raises(UsageError, match=message):
-        render_run(RenderOptions(example.output, str(tmp_path), choice))
+        render_run(RenderOptions(example.output, str(tmp_path), selection))
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,9 @@ import pytest
 from infra.local import seaweed
 from pipeline import storage
 from pipeline.demo.corpus import write_corpus
-from pipeline.options import SegmentOptions, UsageError
-from pipeline.run import run
+from pipeline.driver.run import run
+from pipeline.errors import UsageError
+from pipeline.plan.options import SegmentOptions
 from tests.conftest import ROOT, S3Store
 
 WRONG = "hunter2-WrOnG-Secret/With+Slashes"

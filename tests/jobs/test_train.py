@@ -10,7 +10,9 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -18,13 +20,13 @@ import torch
 from infra.local.seaweed import S3Settings
 from model.network import SiamMask, SiamMaskConfig
 from model.training.config import TrainingConfig
+from model.training.data.sources import all_pictures, find_sets
+from model.training.data.training_store import write_store
 from model.training.loop import train as train_alone
-from model.training.options import make_config
-from model.training.sources import all_pictures, find_sets
-from model.training.store import write_store
+from model.training.options import Recipe
 from model.weights import load_weights, save_weights
 from pipeline import storage
-from pipeline.options import UsageError
+from pipeline.errors import UsageError
 from pipeline.training.run import train
 from pipeline.training.worker import Task
 from tests.conftest import S3Store
@@ -33,12 +35,14 @@ from tests.pipeline.training.uploads import upload
 
 ROOT = Path(__file__).resolve().parents[2]
 CURVE = ("step", "rate", "total", "score", "box", "mask", "fine")
-OPTIONS = {"variant": "two", "refine": False, "steps": 6, "batch_size": 4, "workers": 0, "log_steps": 1}
+RECIPE = Recipe(variant="two", refine=False, all_sequences=True, log_every=1)
 JOB = "--variant two --no-refine --steps 6 --batch-size 4 --loaders 0 --log-every 1 --all-sequences --from-scratch"
 
 
-def config(**changes: object) -> TrainingConfig:
-    return make_config(**{**OPTIONS, "all_sequences": True, "checkpoint_steps": 3, **changes})
+def config(**changes: Any) -> TrainingConfig:
+    length = {"steps": 6, "batch_size": 4, "workers": 0, "checkpoint_steps": 3}
+    length |= {name: changes.pop(name) for name in length if name in changes}
+    return replace(RECIPE, **changes).config(**length)
 
 
 def curve(text: str, columns: tuple[str, ...] = CURVE) -> list[tuple[str, ...]]:
@@ -101,10 +105,10 @@ def test_two_workers_match_one_with_data_and_output_in_object_storage(
 ) -> None:
     uri, output = s3_store.uri("training/shapes"), s3_store.uri("training/out")
     upload(data, uri)
-    settings = config(held_out=["blue"], all_sequences=False, validate_steps=6)
+    settings = config(held_out=("blue",), all_sequences=False, validate_every=6)
     assert train(task(settings, output, tmp_path, data=(uri,)), settings, workers=2, max_failures=0) == 0
     two = curve(storage.read_bytes(storage.join(output, "losses.csv")).decode())
-    one_settings = config(held_out=["blue"], all_sequences=False)
+    one_settings = config(held_out=("blue",), all_sequences=False)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     train_alone(one_settings, alone / "store", tmp_path / "one", say=lambda _: None)
@@ -128,7 +132,7 @@ def test_held_out_sequences_of_one_of_two_sets_in_object_storage(
     uris = tuple(upload(folder, s3_store.uri(f"two/{folder.name}")) for folder in sets)
     start = tmp_path / "start.safetensors"
     save_weights(start, SiamMask(SiamMaskConfig("resnet18", "two", False)), metadata={})
-    settings = config(held_out=["blue"], all_sequences=False, validate_steps=2, steps=2)
+    settings = config(held_out=("blue",), all_sequences=False, validate_every=2, steps=2)
     asked = task(settings, str(tmp_path / "out"), tmp_path / "cache", data=uris, start=str(start))
     assert train(asked, settings, workers=1, max_failures=0) == 0
     [row] = list(csv.DictReader((tmp_path / "out" / "validation.csv").read_text().splitlines()))
@@ -213,7 +217,7 @@ def test_weights_that_a_run_cannot_start_from(
 
 
 def test_a_missing_held_out_sequence_is_named(data: Path, tmp_path: Path) -> None:
-    settings = config(held_out=["blue", "black"], all_sequences=False, validate_steps=2)
+    settings = config(held_out=("blue", "black"), all_sequences=False, validate_every=2)
     asked = task(settings, str(tmp_path / "out"), tmp_path, data=(str(data),))
     with pytest.raises(UsageError, match="--held-out: no train sequence black to hold out"):
         train(asked, settings, workers=1, max_failures=0)

@@ -18,18 +18,18 @@ from model.training.evaluate import ClipSet
 from model.training.tune import THRESHOLDS, candidates
 from model.training.tune import tune as tune_alone
 from model.weights import load_weights, save_weights
-from pipeline.options import UsageError
-from pipeline.training.tune import Search, tune
+from pipeline.errors import UsageError
+from pipeline.training.options import TuneOptions
+from pipeline.training.tune import tune
 from tests.model.training.pictures import small_set
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def search(tmp_path: Path, weights: Path, data: Path) -> Search:
-    return Search(
-        weights=str(weights), data=str(data), split="train", sequences=("blue", "red"), both_ways=True,
-        candidates=tuple(params.to_json() for params in candidates(3)), precision="fp32",
-        cache=str(tmp_path / "cache"), cpus=1,
+def search(tmp_path: Path, weights: Path, data: Path) -> TuneOptions:
+    return TuneOptions(
+        weights=str(weights), data=str(data), output=str(tmp_path / "out"), sequence=("blue", "red"), both_ways=True,
+        trials=3, precision="fp32", cache=str(tmp_path / "cache"), cpus_per_trial=1,
     )  # fmt: skip
 
 
@@ -42,7 +42,7 @@ def test_trials_side_by_side_give_the_result_of_one_process(tmp_path: Path) -> N
     torch.nn.init.zeros_(model.box.head[3].weight)  # an untrained box branch answers with boundless sizes
     weights, data = tmp_path / "w.safetensors", small_set(tmp_path / "set", frames=4)
     save_weights(weights, model, metadata={})
-    assert tune(search(tmp_path, weights, data), str(tmp_path / "out")) == 0
+    assert tune(search(tmp_path, weights, data)) == 0
     with (tmp_path / "out" / "trials.csv").open() as file:
         rows = list(csv.DictReader(file))
     clips = ClipSet(data, "train", ("blue", "red"), both_ways=True)
@@ -80,7 +80,7 @@ def test_an_interrupted_search_ends_with_status_130_and_writes_nothing(tmp_path:
 
 def test_missing_weights_are_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="none.safetensors: there is no such file"):
-        tune(search(tmp_path, tmp_path / "none.safetensors", small_set(tmp_path / "set")), str(tmp_path / "out"))
+        tune(search(tmp_path, tmp_path / "none.safetensors", small_set(tmp_path / "set")))
 
 
 def test_a_missing_sequence_is_named(tmp_path: Path) -> None:
@@ -88,4 +88,4 @@ def test_a_missing_sequence_is_named(tmp_path: Path) -> None:
     weights.touch()
     asked = search(tmp_path, weights, small_set(tmp_path / "set", ("red",)))
     with pytest.raises(UsageError, match="--sequence: no train sequence blue"):
-        tune(asked, str(tmp_path / "out"))
+        tune(asked)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import lease
 from pipeline.manifest import files
+from pipeline.output import lease
 from tests.conftest import S3Store
 
 

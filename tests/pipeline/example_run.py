@@ -2,8 +2,8 @@
 
 | clip | |
 |---|---|
-| `alpha` | frames 4 to 27 of 30; `a` in all, `b` from 10 on; nothing in frame 12, which could not be decoded |
-| `crowd` | three objects that overlap, scores that change |
+| `alpha` | frames 4 to 27 of 30; `a`, a boat, in all, `b`, a gull, from 10 on; 12 could not be decoded |
+| `crowd` | three persons that overlap, scores that change; `z` is lost in frames 3 and 4 |
 | `cut` | partial: rows in frames 0 to 5 of 10 |
 | `lost` | failed: no rows, no video |
 | `odd` | 101x75 pixels, every third of 20 frames tracked |
@@ -25,13 +25,17 @@ import pyarrow.parquet as pq
 from pycocotools import mask as coco
 
 from pipeline import storage
-from pipeline.spool import write_masks
-from pipeline.tables import CLIPS, clips_table, masks_batch
-from tests.pipeline.output_rows import Result, Row
+from pipeline.actor.track_sums import TrackSums
+from pipeline.output.schema import CLIPS, MaskRow, clips_table, masks_batch
+from pipeline.output.spool import write_masks
+from tests.pipeline.output_rows import Result
 from tests.pipeline.videos import make_video
 
 FPS = 30
+LOST_FRAMES = (3, 4)
+"""Of the object `z` of the clip `crowd`."""
 RUN_ID = "20260102T030405-0a1b2c3d"
+CATEGORIES = {("alpha", "a"): "boat", ("alpha", "b"): "gull", **{("crowd", name): "person" for name in "xyz"}}
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,18 @@ class Track:
     @property
     def area(self) -> int:
         return int(self.mask.sum())
+
+    @property
+    def presence(self) -> float:
+        return 0.125 if self.is_lost else 0.875
+
+    @property
+    def state(self) -> str:
+        return "lost" if self.is_lost else "tracked"
+
+    @property
+    def is_lost(self) -> bool:
+        return (self.clip_id, self.object_id) == ("crowd", "z") and self.frame in LOST_FRAMES
 
 
 @dataclass(frozen=True)
@@ -121,7 +137,7 @@ def _tracks() -> Iterator[Track]:
         yield _track("odd", "007", frame, 0.8 - frame / 50, _oval((75, 101), (30 + frame * frame // 9, 40), 14))
 
 
-def _row(track: Track) -> Row:
+def _row(track: Track) -> MaskRow:
     rle = coco.encode(np.asfortranarray(track.mask, np.uint8))
     x, y, w, h = track.box
     result = Result(
@@ -131,7 +147,9 @@ def _row(track: Track) -> Row:
         track.corners,
         track.area > 0,
     )
-    return Row(track.object_id, track.frame, track.frame / FPS, track.score, track.box, result)
+    category = CATEGORIES.get((track.clip_id, track.object_id))
+    measures = track.score, track.presence, track.state
+    return MaskRow(track.object_id, track.frame, track.frame / FPS, *measures, track.box, *result, category)
 
 
 def _write_config(output: str, folder: str) -> None:
@@ -151,9 +169,11 @@ def _clip(clip_id: str, end: int, size: tuple[int, int], part: str | None, **mor
         "start_frame": 0,
         "end_frame": end,
         "fps": float(FPS),
+        "timing": "exact",
         "width": width,
         "height": height,
         "rotation": 0,
+        "mirrored": False,
         "codec": "h264",
         "decoder": "decord",
         "masks_part": part,
@@ -213,6 +233,10 @@ def write_example(folder: Path) -> ExampleRun:
         ),
     }
     tracks = list(_tracks())
+    for clip_id, row in clips.items():
+        sums = TrackSums()
+        consumed = list(sums.counted(_row(track) for track in tracks if track.clip_id == clip_id))
+        row["tracks"] = sums.values() if consumed else None
     (folder / "run" / "masks").mkdir(parents=True)
     (folder / "run" / "clips").mkdir()
 

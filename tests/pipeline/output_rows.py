@@ -2,32 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pycocotools.mask
 
+from pipeline.output.schema import MaskRow
 
-@dataclass(frozen=True, slots=True)
-class Result:
+
+class Result(NamedTuple):
+    """What becomes of one mask: the last five fields of a `MaskRow`."""
+
     rle: dict[str, Any]
     area: int
     rbox: tuple[float, ...]
     corners: tuple[float, ...]
     rbox_from_mask: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    object_id: str
-    frame_index: int
-    pts_s: float
-    score: float
-    bbox: tuple[float, ...]
-    finished: Result
 
 
 def rectangle(x: int, y: int, w: int, h: int, height: int = 48, width: int = 64) -> Result:
@@ -41,11 +34,11 @@ def rectangle(x: int, y: int, w: int, h: int, height: int = 48, width: int = 64)
     return Result({"size": [height, width], "counts": counts}, int(mask.sum()), rbox, corners, True)
 
 
-def track(object_id: str, frames: int, first: int = 0) -> Iterator[Row]:
+def track(object_id: str, frames: int, first: int = 0) -> Iterator[MaskRow]:
     """One object that stands still."""
     result = rectangle(10, 5, 20, 8)
     for frame in range(first, first + frames):
-        yield Row(object_id, frame, frame / 25, 0.5, (10.0, 5.0, 20.0, 8.0), result)
+        yield MaskRow(object_id, frame, frame / 25, 0.5, 0.75, "tracked", (10.0, 5.0, 20.0, 8.0), *result)
 
 
 def clip(clip_id: str, status: str = "ok", **more: Any) -> dict[str, Any]:
@@ -67,7 +60,7 @@ def clip(clip_id: str, status: str = "ok", **more: Any) -> dict[str, Any]:
         "finished_at": now,
         "model": "siammask-r18",
         "precision": "fp32",
-        "clip_hash": f"hash of {clip_id}",
+        "clip_hash": hashlib.sha256(clip_id.encode()).hexdigest(),
         **error,
         **more,
     }

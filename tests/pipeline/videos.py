@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -11,9 +12,10 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
+from model.video.container import demux
+from model.video.orientation import orientation_of
 from pipeline.decode import Chunk, ClipRequest, DecodeSettings, Event, Failed, Finished, Opened
-from pipeline.decode.probe import demux
-from pipeline.frames import stream
+from pipeline.decode.stream import stream
 
 
 def make_video(
@@ -30,9 +32,12 @@ def make_video(
     times: list[int] | None = None,
     open_gop: bool = False,
     still: bool = False,
+    lossless: bool = False,
+    backward: bool = False,
 ) -> Path:
     """A video in which every frame differs: a square moves over a gradient (not where `still`).
 
+    Where `backward`, the pictures come in the opposite order; of `lossless` H.264 both decode to the same pixels.
     `rotation` is in degrees, counter-clockwise, as FFmpeg counts; `times` are timestamps in 1/30 s.
     """
     with av.open(str(path), "w", options={"fflags": "+bitexact"}) as container:  # the same bytes every time
@@ -47,10 +52,16 @@ def make_video(
                 "sc_threshold": "0",
                 "x264-params": f"open-gop={int(open_gop)}:threads=1",
             }
+            if lossless:
+                stream.options["qp"] = "0"
         if rotation:
             stream.set_display_rotation(rotation)
+        frame = None
         for number in range(frames):
-            frame = av.VideoFrame.from_ndarray(picture(0 if still else number, width, height), format="rgb24")
+            if frame is None or not still:
+                shown = frames - 1 - number if backward else number
+                frame = av.VideoFrame.from_ndarray(picture(shown, width, height), format="rgb24")
+                frame = frame.reformat(format=pix_fmt) if still else frame
             frame.pts = number if times is None else times[number]
             frame.time_base = Fraction(1, 30)
             container.mux(stream.encode(frame))
@@ -85,14 +96,14 @@ def plain(path: Path) -> Plain:
         streams = container.streams.video
         stream: Any = next((s for s in streams if s.disposition & av.stream.Disposition.default), streams[0])
         stream.codec_context.thread_count = 1
-        for packet in demux(container, stream):
+        for packet in itertools.chain(demux(container, stream), [None]):
             try:
-                decoded = stream.codec_context.decode(packet if packet.size else None)
+                decoded = stream.codec_context.decode(packet)
             except av.FFmpegError:
                 continue
             for frame in decoded:
                 pts.append(-1 if frame.pts is None else frame.pts)
-                frames.append(np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90) % 4))
+                frames.append(orientation_of(frame).upright(frame.to_ndarray(format="rgb24")))
         seconds = [float((stamp - pts[0]) * stream.time_base) for stamp in pts]
     return Plain(pts, seconds, frames)
 

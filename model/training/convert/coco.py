@@ -9,7 +9,7 @@ from typing import Any
 from pycocotools import mask as coco_mask
 
 from model.training.convert.files import ConvertError, Progress, read_json, relative, require
-from model.training.tables import TableWriter
+from model.training.data.tables import TableWriter
 
 
 def convert_coco(instances: Path, images: Path, out: Path, *, split: str = "train", progress: Progress) -> int:
@@ -30,12 +30,12 @@ def convert_coco(instances: Path, images: Path, out: Path, *, split: str = "trai
     content = read_json(instances)
     if not isinstance(content, dict) or not {"images", "annotations"} <= set(content):
         raise ConvertError(f"{instances}: has no lists `images` and `annotations`")
-    names = {one["id"]: one["name"] for one in content.get("categories", ())}
-    found: dict[Any, list[dict[str, Any]]] = defaultdict(list)
-    for one in content["annotations"]:
-        if not one.get("iscrowd"):
-            found[one["image_id"]].append(one)
-    pictures = [one for one in content["images"] if found.get(one["id"])]
+    names = {entry["id"]: entry["name"] for entry in content.get("categories", ())}
+    annotations: dict[Any, list[dict[str, Any]]] = defaultdict(list)
+    for entry in content["annotations"]:
+        if not entry.get("iscrowd"):
+            annotations[entry["image_id"]].append(entry)
+    pictures = [entry for entry in content["images"] if annotations.get(entry["id"])]
     with TableWriter(out) as tables:
         for number, picture in enumerate(pictures):
             path = require(images / picture["file_name"], "picture")
@@ -43,15 +43,15 @@ def convert_coco(instances: Path, images: Path, out: Path, *, split: str = "trai
                 raise ConvertError(f"{instances}: picture {picture['file_name']} has no width and height")
             width, height = int(picture["width"]), int(picture["height"])
             name = str(Path(picture["file_name"]).with_suffix(""))
-            for one in found[picture["id"]]:
+            for entry in annotations[picture["id"]]:
                 row = {
                     "sequence": name,
                     "split": split,
                     "frame_index": 0,
-                    "object_id": str(one["id"]),
-                    "category": names.get(one.get("category_id")),
+                    "object_id": str(entry["id"]),
+                    "category": names.get(entry.get("category_id")),
                 }
-                tables.masks([{**row, **_outline(one, height, width, instances)}])
+                tables.masks([{**row, **_outline(entry, height, width, instances)}])
             tables.sequence(
                 sequence=name, split=split, images=[relative(path, out)], frames=1, width=width, height=height
             )
@@ -59,13 +59,15 @@ def convert_coco(instances: Path, images: Path, out: Path, *, split: str = "trai
     return len(pictures)
 
 
-def _outline(one: dict[str, Any], height: int, width: int, instances: Path) -> dict[str, Any]:
+def _outline(annotation: dict[str, Any], height: int, width: int, instances: Path) -> dict[str, Any]:
     """`mask` and `area` of an annotation, or its `box`."""
-    outline = one.get("segmentation")
+    outline = annotation.get("segmentation")
     if not outline:
-        if len(one.get("bbox") or ()) != 4:
-            raise ConvertError(f"{instances}: annotation {one['id']} has no segmentation and no bbox of 4 numbers")
-        return {"box": dict(zip("xywh", map(float, one["bbox"]), strict=True)), "area": None}
+        if len(annotation.get("bbox") or ()) != 4:
+            raise ConvertError(
+                f"{instances}: annotation {annotation['id']} has no segmentation and no bbox of 4 numbers"
+            )
+        return {"box": dict(zip("xywh", map(float, annotation["bbox"]), strict=True)), "area": None}
     try:
         if isinstance(outline, list):
             rle = coco_mask.merge(coco_mask.frPyObjects(outline, height, width))
@@ -77,4 +79,6 @@ def _outline(one: dict[str, Any], height: int, width: int, instances: Path) -> d
         size = [int(side) for side in rle["size"]]
         return {"mask": {"size": size, "counts": counts}, "area": int(coco_mask.area(rle))}
     except Exception as error:  # pycocotools raises bare ones
-        raise ConvertError(f"{instances}: annotation {one['id']} has an unusable segmentation ({error!r})") from error
+        raise ConvertError(
+            f"{instances}: annotation {annotation['id']} has an unusable segmentation ({error!r})"
+        ) from error

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from model.training.store import mask_box
-from model.training.tables import encode_rle
+from model.training.data.tables import encode_rle
+from model.training.data.training_store import mask_box
 
 _IMAGES = {".jpg", ".jpeg", ".png"}
 _VOID = 255
@@ -25,10 +25,10 @@ class ConvertError(Exception):
     """An original file is missing or not as its data set describes it; the message names it."""
 
 
-def require(path: Path, what: str) -> Path:
+def require(path: Path, kind: str) -> Path:
     """`path`, which must exist; ConvertError says what it should have been."""
     if not path.exists():
-        raise ConvertError(f"{path}: there is no such {what}; give the folder that the data set was unpacked to")
+        raise ConvertError(f"{path}: there is no such {kind}; give the folder that the data set was unpacked to")
     return path
 
 
@@ -44,10 +44,10 @@ def read_json(path: Path) -> Any:
 def image_files(folder: Path) -> list[Path]:
     """The pictures of a folder by name; ConvertError where it does not exist or has none."""
     require(folder, "folder of pictures")
-    found = sorted(path for path in folder.iterdir() if path.suffix.lower() in _IMAGES)
-    if not found:
+    images = sorted(path for path in folder.iterdir() if path.suffix.lower() in _IMAGES)
+    if not images:
         raise ConvertError(f"{folder}: has no .jpg, .jpeg or .png files")
-    return found
+    return images
 
 
 def image_size(path: Path) -> tuple[int, int]:
@@ -84,9 +84,9 @@ def label_rows(labels: np.ndarray, known: set[str], *, merge: bool = False) -> I
     """
     labels = (labels != 0).astype(np.uint8) if merge else labels
     shown = {str(value) for value in np.unique(labels) if value}
-    told = shown | known if shown & known or not shown else shown
+    labelled = shown | known if shown & known or not shown else shown
     known |= shown
-    for name in sorted(told, key=int):
+    for name in sorted(labelled, key=int):
         mask = labels == int(name)
         yield {"object_id": name, "mask": encode_rle(mask), "area": int(np.count_nonzero(mask))}
 

@@ -7,7 +7,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 from model.training.convert.files import ConvertError, Progress, image_files, image_size, relative, require
-from model.training.tables import TableWriter
+from model.training.data.tables import TableWriter
 
 
 def convert_imagenet_vid(root: Path, out: Path, *, split: str = "train", progress: Progress) -> int:
@@ -48,12 +48,14 @@ def _objects(path: Path) -> list[dict[str, Any]]:
     """`object_id`, `category` and `box` of the objects of one frame."""
     try:
         top = ElementTree.parse(path).getroot()
-        found = []
-        for one in top.iter("object"):
-            left, right, upper, lower = (float(one.findtext(f"bndbox/{side}", "")) for side in _SIDES)
+        objects = []
+        for element in top.iter("object"):
+            left, right, upper, lower = (float(element.findtext(f"bndbox/{side}", "")) for side in _SIDES)
             box = {"x": left, "y": upper, "w": right - left, "h": lower - upper}
-            found.append({"object_id": one.findtext("trackid", "0"), "category": one.findtext("name"), "box": box})
-        return found
+            objects.append(
+                {"object_id": element.findtext("trackid", "0"), "category": element.findtext("name"), "box": box}
+            )
+        return objects
     except (ElementTree.ParseError, ValueError) as error:
         raise ConvertError(f"{path}: is no annotation of a frame ({error})") from error
 

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
 from model.training.convert.files import ConvertError, Progress, relative, require
-from model.training.tables import TableWriter
+from model.training.data.tables import TableWriter
 
 _CLIPS = ("clip_id", "video_uri", "status", "corrupt_frames", "end_frame", "width", "height", "fps", "masks_part")
 
@@ -46,8 +46,8 @@ def convert_service(
                 (pc.field("clip_id") == clip["clip_id"]) & (pc.field("score") >= least_score) & (pc.field("area") > 0)
             )
             columns = ["frame_index", "object_id", "mask", "area"]
-            found = ds.dataset(path, format="parquet").to_table(columns=columns, filter=wanted).to_pylist()
-            tables.masks({"sequence": clip["clip_id"], "split": split, **row} for row in found)
+            masks = ds.dataset(path, format="parquet").to_table(columns=columns, filter=wanted).to_pylist()
+            tables.masks({"sequence": clip["clip_id"], "split": split, **row} for row in masks)
             tables.sequence(
                 sequence=clip["clip_id"], split=split, video=_video(clip, videos, out), frames=clip["end_frame"],
                 width=clip["width"], height=clip["height"], fps=clip["fps"],

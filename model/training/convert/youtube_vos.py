@@ -16,7 +16,7 @@ from model.training.convert.files import (
     relative,
     require,
 )
-from model.training.tables import TableWriter
+from model.training.data.tables import TableWriter
 
 
 def convert_youtube_vos(root: Path, out: Path, *, split: str = "train", progress: Progress) -> int:

@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 
 from model.training.convert.files import box_of_all, label_rows
-from model.training.store import Picture, write_store
-from model.training.tables import TableWriter
+from model.training.data.tables import TableWriter
+from model.training.data.training_store import Picture, write_store
 
 
 def moving_disk(group: str, colour: tuple[int, int, int], frames: int, seed: int) -> list[Picture]:

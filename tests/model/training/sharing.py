@@ -9,10 +9,10 @@ import torch
 import torch.distributed as dist
 
 from model.network import SiamMask
-from model.training.batches import BatchDataset
 from model.training.config import TrainingConfig
+from model.training.data.batches import BatchDataset
 from model.training.schedule import apply_schedule, make_optimizer, training_mode
-from model.training.step import Counts, TrainingStep, batch_counts
+from model.training.step import LossCounts, TrainingStep, batch_counts
 from model.training.workers import Workers
 
 # Of half a batch each other's templates, so that one worker and two see the same negatives.
@@ -32,7 +32,7 @@ def learn(store: Path, config: TrainingConfig) -> dict[str, torch.Tensor]:
     batch = BatchDataset(store, config, length=1, part=workers.rank, parts=workers.count)[0]
     size = config.batch_size // workers.count
     negatives = NEGATIVES[:size]
-    counts = Counts(*workers.mean(batch_counts(batch, negatives))) if workers.count > 1 else None
+    counts = LossCounts(*workers.mean(batch_counts(batch, negatives))) if workers.count > 1 else None
     step = workers.share(TrainingStep(model, config))
     losses = step(batch, negatives, counts)
     losses.total.backward()

@@ -22,9 +22,9 @@ from model.training.convert import (
     convert_youtube_vos,
 )
 from model.training.convert.files import label_rows
-from model.training.sources import find_sets, sequence_masks, sequence_pictures, sequence_rows
-from model.training.store import Limits, write_store
-from pipeline.tables import CLIPS, MASKS, clips_table
+from model.training.data.sources import find_sets, sequence_masks, sequence_pictures, sequence_rows
+from model.training.data.training_store import Limits, write_store
+from pipeline.output.schema import CLIPS, MASKS, clips_table
 
 
 def quiet(done: int, total: int) -> None:

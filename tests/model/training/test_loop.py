@@ -9,18 +9,18 @@ from pathlib import Path
 import pytest
 import torch
 
-from model.network import SiamMask, SiamMaskConfig
-from model.training.batches import BatchDataset
+from model.network import SiamMask, SiamMaskConfig, vectors_at
 from model.training.config import TrainingConfig
+from model.training.data.batches import BatchDataset
+from model.training.data.pairs import PairRules
+from model.training.data.sources import sequence_pictures
+from model.training.data.training_store import write_store
 from model.training.loop import train
-from model.training.pairs import PairRules
 from model.training.schedule import AveragedModel, apply_schedule, make_optimizer, rate_factor, training_mode
-from model.training.sources import sequence_pictures
 from model.training.step import batch_losses, negative_partners
-from model.training.store import write_store
 from model.weights import load_weights, save_weights
+from tests.model.training.data.test_tables import boxes_set
 from tests.model.training.pictures import small_store
-from tests.model.training.test_tables import boxes_set
 
 SMALL = TrainingConfig(
     pairs=PairRules(paste_share=0.0, distractor_share=0.0, fill_share=0.0, blur_share=0.0, search_shift=16),
@@ -211,7 +211,8 @@ def test_small_crops_have_the_windows_of_large_ones() -> None:
             response = model.mask.correlate(model.mask.kernel(model.template_features(template)), features.neck)
             place = torch.tensor([cell])
             assert response.shape[-1] == 2 * cell + 1
-            found.append(model.refined(features, response, torch.tensor([0]), place, place)[0])
+            where = torch.tensor([0]), place, place
+            found.append(model.refined(features, vectors_at(response, *where), *where)[0])
     # Stem features of the middle do not reach the borders, so the finest part of the merge is the same.
     assert torch.allclose(found[0][40:90, 40:90], found[1][40:90, 40:90], atol=0.05)
 

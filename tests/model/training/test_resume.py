@@ -18,9 +18,9 @@ import torch
 
 from model.network import SiamMask, SiamMaskConfig
 from model.training.config import TrainingConfig
+from model.training.data.pairs import PairRules
 from model.training.history import LOSSES, truncate
 from model.training.loop import train
-from model.training.pairs import PairRules
 from model.weights import save_weights
 from tests.model.training.pictures import small_store
 

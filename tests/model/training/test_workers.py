@@ -11,9 +11,9 @@ import torch.multiprocessing as mp
 
 from infra.local.seaweed import free_port_block
 from model.network import SiamMask, SiamMaskConfig
-from model.training.batches import BatchDataset
 from model.training.config import TrainingConfig
-from model.training.pairs import PairRules
+from model.training.data.batches import BatchDataset
+from model.training.data.pairs import PairRules
 from model.training.step import TrainingStep
 from model.training.workers import Workers
 from tests.model.training.pictures import small_store

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from model.training.tables import TableWriter
-from pipeline.options import UsageError
+from model.training.data.tables import TableWriter
+from pipeline.errors import UsageError
 from pipeline.training.held_out import check_held_out
 from tests.conftest import S3Store
 from tests.model.training.pictures import moving_disk, small_set, write_sequence

@@ -12,13 +12,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from model.training.sources import read_image
-from model.training.store import Store
-from model.training.tables import MASKS, encode_rle
+from model.training.data.sources import read_image
+from model.training.data.tables import MASKS, encode_rle
+from model.training.data.training_store import TrainingStore
 from pipeline import storage
-from pipeline.options import UsageError
+from pipeline.errors import UsageError
+from pipeline.training.node_store import node_store
 from pipeline.training.sets import check_set, local_set
-from pipeline.training.store import node_store
 from tests.conftest import S3Store
 from tests.model.training.pictures import small_set, still
 from tests.pipeline.training.uploads import upload
@@ -157,8 +157,8 @@ def test_stills_alone_may_be_in_object_storage(s3_store: S3Store, tmp_path: Path
     uri = upload(stills(tmp_path / "stills", name), s3_store.uri(f"sets/{tmp_path.name}/stills"))
     check_set(uri)
     options = {"split": "train", "stride": 1, "longest_side": 0}
-    there = Store(node_store([uri], tmp_path / "cache", **options, say=lambda _: None))
-    here = Store(node_store([str(tmp_path / "stills")], tmp_path / "cache", **options, say=lambda _: None))
+    there = TrainingStore(node_store([uri], tmp_path / "cache", **options, say=lambda _: None))
+    here = TrainingStore(node_store([str(tmp_path / "stills")], tmp_path / "cache", **options, say=lambda _: None))
     assert len(there) == len(here) == 2
     part = local_set(uri, tmp_path / "part", "train", ["blue"])
     assert pq.read_table(part / f"{name}.parquet").num_rows == 0 and not list(tmp_path.glob("part/files/*"))

@@ -1,0 +1,130 @@
+"""What a stepper asks of its device: memory to copy from and to, answers that arrive later, and memory given back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+
+class Arrival(Protocol):
+    """When tensors that were fetched have arrived; `torch.cuda.Event` is one."""
+
+    def query(self) -> bool: ...
+
+    def synchronize(self) -> None: ...
+
+
+class Device(Protocol):
+    """Where a network runs. What is enqueued runs in order, and later where the device is not the CPU.
+
+    Attributes:
+        torch_device: for the network's tensors.
+    """
+
+    @property
+    def torch_device(self) -> torch.device: ...
+
+    def host(self, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+        """Memory on the host for copies to and from the device, with any content."""
+        ...
+
+    def send(self, tensor: Tensor) -> Tensor:
+        """Enqueue the copy of a tensor in such memory; returns the one on the device."""
+        ...
+
+    def fetch(self, tensors: Sequence[Tensor]) -> tuple[list[Tensor], Arrival | None]:
+        """Enqueue copies to the host; they hold the answers once they have arrived, at once where that is None."""
+        ...
+
+    def settings(self, *, exact: bool) -> AbstractContextManager[None]:
+        """How the network is to be computed; `exact`: in float32 as it is written."""
+        ...
+
+    def release_memory(self) -> None:
+        """Give back what is kept for later tensors."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Cpu:
+    """The CPU, which has computed all when a call returns."""
+
+    torch_device: torch.device
+
+    def host(self, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+        return torch.empty(tuple(shape), dtype=dtype)
+
+    def send(self, tensor: Tensor) -> Tensor:
+        return tensor.to(self.torch_device)
+
+    def fetch(self, tensors: Sequence[Tensor]) -> tuple[list[Tensor], None]:
+        return list(tensors), None
+
+    def settings(self, *, exact: bool) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def release_memory(self) -> None:
+        """Nothing is kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cuda:
+    """A GPU, through page-locked memory, so that no copy waits."""
+
+    torch_device: torch.device
+
+    def host(self, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+        return torch.empty(tuple(shape), dtype=dtype, pin_memory=True)
+
+    def send(self, tensor: Tensor) -> Tensor:
+        return tensor.to(self.torch_device, non_blocking=True)
+
+    def fetch(self, tensors: Sequence[Tensor]) -> tuple[list[Tensor], Arrival]:
+        copies = [self.host(tensor.shape, tensor.dtype) for tensor in tensors]
+        for copy, tensor in zip(copies, tensors, strict=True):
+            copy.copy_(tensor, non_blocking=True)
+        arrival = torch.cuda.Event()
+        arrival.record(torch.cuda.current_stream(self.torch_device))
+        return copies, arrival
+
+    def settings(self, *, exact: bool) -> AbstractContextManager[None]:
+        # Shapes repeat, so cuDNN may measure; fp32 is the reference and must not be TF32.
+        cudnn = torch.backends.cudnn
+        if not hasattr(cudnn, "conv"):  # torch before 2.9
+            return cudnn.flags(enabled=True, benchmark=True, allow_tf32=not exact)
+        # `cudnn.flags` reads the older setting of TF32, which raises where the program uses the newer one. Convolutions
+        # and recurrent layers are set alike: the older setting raises where they differ.
+        precision = "ieee" if exact else "tf32"
+        return _attributes(
+            (cudnn, "enabled", True),
+            (cudnn, "benchmark", True),
+            (cudnn.conv, "fp32_precision", precision),
+            (cudnn.rnn, "fp32_precision", precision),
+        )
+
+    def release_memory(self) -> None:
+        torch.cuda.empty_cache()
+
+
+@contextmanager
+def _attributes(*wanted: tuple[Any, str, Any]) -> Iterator[None]:
+    """Inside the block, these attributes of objects have these values."""
+    before = [(owner, name, getattr(owner, name)) for owner, name, _ in wanted]
+    try:
+        for owner, name, value in wanted:
+            setattr(owner, name, value)
+        yield
+    finally:
+        for owner, name, value in before:
+            setattr(owner, name, value)
+
+
+def open_device(device: torch.device | str) -> Device:
+    """The device of this name: "cpu", "cuda", "cuda:1", …"""
+    named = torch.device(device)
+    return Cuda(named) if named.type == "cuda" else Cpu(named)

@@ -1,0 +1,1 @@
+"""The work of one actor: a shard's clips decoded, tracked, and committed."""

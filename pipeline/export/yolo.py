@@ -1,0 +1,77 @@
+"""YOLO labels: a text a frame with objects, `class x y w h` or `class x1 y1 x2 y2 …`, as fractions of the frame.
+
+Format: https://docs.ultralytics.com/datasets/detect/ and .../segment/: labels/ beside images/, files of the same
+names, and data.yaml with the names of the classes.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+from pycocotools import mask as coco
+
+from pipeline.export.categories import Categories
+from pipeline.export.export_clip import ExportClip
+from pipeline.export.sink import Sink
+
+Shape = Literal["box", "segment"]
+_FRAMES_AT_ONCE = 64
+_FEWEST_POINTS = 3
+
+
+class Yolo:
+    """`labels/train/<clip_id>_<frame>.txt` of frames with objects, and `data.yaml`; the frame is its source index.
+
+    A row without mask pixels has no line. A segment is the outline of the mask's largest piece.
+
+    Args:
+        sink: where the files go.
+        category: of objects without one.
+        shape: boxes of the masks, or their outlines.
+    """
+
+    def __init__(self, sink: Sink, category: str, shape: Shape) -> None:
+        self._sink, self._shape = sink, shape
+        self._categories = Categories(category)
+
+    def add(self, clip: ExportClip) -> None:
+        """Writes a clip's texts."""
+        texts: dict[str, bytes] = {}
+        for frame in clip.frames:
+            lines = [line for row in clip.rows_of(frame) if row["area"] and (line := self._line(row, clip.size))]
+            if lines:
+                texts[f"labels/train/{clip.clip_id}_{frame:06d}.txt"] = "".join(lines).encode()
+            if len(texts) == _FRAMES_AT_ONCE:
+                self._sink.put(texts)
+                texts = {}
+        self._sink.put(texts)
+
+    def close(self) -> None:
+        """Writes `data.yaml`."""
+        names = "".join(f"  {item['id'] - 1}: {json.dumps(item['name'])}\n" for item in self._categories.listed)
+        self._sink.put({"data.yaml": f"path: .\ntrain: images/train\nval: images/train\nnames:\n{names}".encode()})
+
+    def _line(self, row: dict[str, Any], size: tuple[int, int]) -> str:
+        height, width = size
+        if self._shape == "box":
+            x, y, w, h = coco.toBbox(row["mask"]).tolist()
+            values = [(x + w / 2) / width, (y + h / 2) / height, w / width, h / height]
+        else:
+            outline = _outline(coco.decode(row["mask"]))
+            if outline is None:
+                return ""
+            values = (outline / (width, height)).ravel().tolist()
+        number = self._categories.number(row["category"]) - 1
+        return f"{number} {' '.join(f'{min(max(value, 0.0), 1.0):.6f}' for value in values)}\n"
+
+
+def _outline(mask: np.ndarray) -> np.ndarray | None:
+    """The outline of the mask's largest piece, float64 [n, 2]; None where it has no area."""
+    contours, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    largest = max(contours, key=cv2.contourArea, default=None)
+    if largest is None or len(largest) < _FEWEST_POINTS:
+        return None
+    return largest.reshape(-1, 2) + 0.5

@@ -1,0 +1,1 @@
+"""The two tables of an output: their schema, and how parts are written, committed, merged and recovered."""

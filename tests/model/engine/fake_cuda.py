@@ -1,0 +1,114 @@
+"""A CUDA device that is none: work is done on the CPU at once, and is seen only by those who wait for it."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+
+class Memory(TorchDispatchMode):
+    """Counts the bytes of all tensors made under it that are alive, and refuses those beyond its budget."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.budget, self.used, self.most = float("inf"), 0, 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = func(*args, **(kwargs or {}))
+        for tensor in made if isinstance(made, tuple | list) else (made,):
+            if isinstance(tensor, Tensor) and not tensor.is_mkldnn:  # oneDNN keeps storages to itself
+                self._count(tensor.untyped_storage())
+        if self.used > self.budget:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return made
+
+    def _count(self, storage: Any) -> None:
+        if hasattr(storage, "counted"):
+            return
+        storage.counted, size = True, storage.nbytes()
+        self.used += size
+        self.most = max(self.most, self.used)
+        weakref.finalize(storage, self._free, size)
+
+    def _free(self, size: int) -> None:
+        self.used -= size
+
+
+@dataclass
+class Copies:
+    """Copies to the host that are not there yet (an `Arrival`). The first question for them is answered with no."""
+
+    device: FakeCuda
+    pairs: list[tuple[Tensor, Tensor]]
+    asked: bool = False
+
+    def query(self) -> bool:
+        asked, self.asked = self.asked, True
+        return asked
+
+    def synchronize(self) -> None:
+        self.device.waits += 1
+        if self.device.hanging is not None:
+            self.device.hanging.wait(60)
+        if self.device.error_on_wait is not None:
+            raise self.device.error_on_wait
+        with torch.inference_mode():
+            for copy, tensor in self.pairs:
+                copy.copy_(tensor)
+
+
+@dataclass
+class FakeCuda:
+    """A `model.engine.device.Device` that misbehaves on command.
+
+    Attributes:
+        memory: its budget can be lowered.
+        hanging: nothing arrives until this is set.
+        error_on_wait: raised to whoever waits, as CUDA raises what went wrong since it was last asked.
+        on_start: called as each batch starts, and may raise.
+    """
+
+    memory: Memory = field(default_factory=Memory)
+    hanging: threading.Event | None = None
+    error_on_wait: Exception | None = None
+    on_start: Callable[[], None] = lambda: None
+    waits: int = 0
+    released: int = 0
+    torch_device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+
+    def host(self, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+        content = torch.empty(tuple(shape), dtype=dtype)
+        return content.fill_(float("nan") if dtype.is_floating_point else 0)
+
+    def send(self, tensor: Tensor) -> Tensor:
+        return tensor.clone()
+
+    def fetch(self, tensors: Sequence[Tensor]) -> tuple[list[Tensor], Copies]:
+        copies = [self.host(tensor.shape, tensor.dtype) for tensor in tensors]
+        return copies, Copies(self, list(zip(copies, tensors, strict=True)))
+
+    @contextlib.contextmanager
+    def settings(self, *, exact: bool) -> Iterator[None]:
+        self.on_start()
+        with self.memory:
+            yield
+
+    def release_memory(self) -> None:
+        self.released += 1
+
+
+@pytest.fixture
+def cuda(monkeypatch: pytest.MonkeyPatch) -> FakeCuda:
+    """What an engine on "cuda" runs on."""
+    device = FakeCuda()
+    monkeypatch.setattr("model.engine.stepper.open_device", lambda _: device)
+    return device

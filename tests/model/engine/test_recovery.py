@@ -1,0 +1,83 @@
+"""Lost objects and objects that are chosen together, on the engine: what it computes of what a track asks for."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from model.engine import Engine
+from model.tracker import PRESETS
+from model.tracker.presence import CUES, LOST_BELOW, PresenceFit
+from model.tracker.recovery import PATIENCE
+from model.tracker.rivals import Others
+from tests.model.engine.tracks import BOXES, FRAME, same
+
+PARAMS = replace(PRESETS["vot"], recovery=True, joint=True)
+
+
+def always(logit: float) -> PresenceFit:
+    """A fit that says the same of every frame."""
+    return PresenceFit((0.0,) * len(CUES), (1.0,) * len(CUES), (0.0,) * len(CUES), logit)
+
+
+def test_a_track_that_is_never_lost_is_the_published_one(model, frames, wanted):
+    with Engine(model, PARAMS, presence=always(5.0)) as engine:
+        for box, path in zip(BOXES[:3], wanted, strict=False):
+            track, first = engine.init(frames[0], box).result()
+            outputs = [first, *(engine.step(track, frame).result() for frame in frames[1:])]
+            # What looks like the object elsewhere is a rival after three frames, which this clip does not have.
+            same(outputs, path)
+
+
+def test_a_lost_track_has_two_windows_in_one_batch_and_little_presence(model, frames):
+    with Engine(model, PARAMS, presence=always(-3.0), max_tracks=1) as engine:
+        track, _ = engine.init(frames[0], BOXES[0]).result()
+        for _ in range(PATIENCE):
+            engine.step(track, frames[1]).result()
+        assert engine.stats().tracks == engine.stats().steps == PATIENCE + 1
+        place = track.recovery.place
+        for turn in range(3):
+            output = engine.step(track, frames[1]).result()
+            assert output.is_searched and output.presence < LOST_BELOW and np.isfinite(output.mask_probability).all()
+            assert track.recovery.is_lost and track.recovery.place == place
+            assert engine.stats().steps == PATIENCE + 2 + turn
+
+
+def test_what_is_found_again_goes_on_from_there(model, frames):
+    with Engine(model, PARAMS, presence=always(-3.0)) as lost:
+        track, _ = lost.init(frames[0], BOXES[0]).result()
+        for _ in range(PATIENCE + 1):
+            lost.step(track, frames[1]).result()
+    with Engine(model, PARAMS, presence=always(3.0)) as sure:
+        found = sure.step(track, frames[1]).result()
+        assert found.is_searched and found.presence > 0.9, "until a second look agrees"
+        again = sure.step(track, frames[1]).result()
+    assert again.presence > 0.9 and not again.is_searched and not track.recovery.is_lost
+    assert np.allclose(again.box, track.state.box)
+
+
+def test_a_step_taken_back_and_made_again_is_the_same_step(model, frames, wanted):
+    # One that ends inside of the frame, to which centres are held.
+    middles = [path[1].box[:2] + path[1].box[2:] / 2 for path in wanted]
+    chosen = next(i for i, (x, y) in enumerate(middles) if 0 < x < FRAME[1] and 0 < y < FRAME[0])
+    with Engine(model, PARAMS, presence=always(5.0)) as engine:
+        track, _ = engine.init(frames[0], BOXES[chosen]).result()
+        once = engine.step(track, frames[1]).result()
+        same([engine.step(track, frames[1], again=True).result()], [once])
+        x, y, width, height = once.box
+        elsewhere = engine.step(
+            track, frames[1], Others(taken=[(x + width / 2, y + height / 2, width, height)], is_near=True), again=True
+        ).result()
+        moved = np.abs(elsewhere.box[:2] + elsewhere.box[2:] / 2 - (x + width / 2, y + height / 2))
+        assert (moved >= np.array([width, height]) / 2 - 1e-3).any(), "its centre is not in the place taken"
+        assert elsewhere.box[2:].tolist() == pytest.approx(BOXES[chosen][2:]), "near others it keeps its size"
+
+
+def test_without_joint_choice_no_step_is_taken_back(model, frames):
+    with Engine(model, PRESETS["vot"]) as engine:
+        track, _ = engine.init(frames[0], BOXES[0]).result()
+        engine.step(track, frames[1]).result()
+        with pytest.raises(RuntimeError, match="joint choice"):
+            engine.step(track, frames[1], again=True).result()

@@ -50,7 +50,11 @@ class TimeUp(Exception):
 
 
 class ClipRun:
-    """One clip in progress: its events in, its mask rows and its `clips` row out."""
+    """One clip in progress: its events in, its mask rows and its `clips` row out.
+
+    Make it before the first event is waited for: the clip's time begins here. `--max-clip-seconds` count from that
+    event on, since a busy machine may take long to start a decode worker.
+    """
 
     def __init__(
         self, clip: Clip, settings: ClipSettings, engine: TrackingEngine, writer: PartWriter, tally: Tally
@@ -58,7 +62,7 @@ class ClipRun:
         self._clip, self._settings, self._engine = clip, settings, engine
         self._writer, self._tally = writer, tally
         self._started = datetime.now(UTC)
-        self._deadline = time.monotonic() + settings.max_clip_seconds
+        self._deadline: float | None = None
         self._opened: Opened | None = None
         self._tracker: ClipTracker | None = None
         self._frames = self._corrupt = self._rows = 0
@@ -67,7 +71,10 @@ class ClipRun:
 
     def take(self, event: Event) -> str:
         """Take one event; "" while the clip goes on, "done" after its last event, "early" where it ends before."""
-        self._decode_wait_s += time.monotonic() - self._waiting_since
+        now = time.monotonic()
+        self._decode_wait_s += now - self._waiting_since
+        if self._deadline is None:
+            self._deadline = now + self._settings.max_clip_seconds
         try:
             return self._take(event)
         finally:
@@ -92,6 +99,7 @@ class ClipRun:
                     assert self._tracker is not None
                     self._check_time()
                     self._tracker.backward(event)
+                    self._tally.add_to(self._clip.clip_id, frames=len(event.frame_index))
                 case Chunk():
                     assert self._tracker is not None
                     self._corrupt = event.corrupt_frames
@@ -143,6 +151,7 @@ class ClipRun:
             yield row
 
     def _check_time(self) -> None:
+        assert self._deadline is not None
         if time.monotonic() > self._deadline:
             raise TimeUp
 

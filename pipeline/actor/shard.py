@@ -95,15 +95,14 @@ class ShardRun:
             done = 0
             events: Any = stream(requests, self.decode, on_retry=lambda: self.tally.add(retries=1))
             with contextlib.closing(events):
-                current: ClipRun | None = None
+                runs = map(self._clip_run, rest)  # each is made when its clip's turn comes
+                current = next(runs)
                 for event in events:
                     if self._halted():
                         return
-                    if current is None:
-                        current = self._clip_run(rest[event.clip])
                     ended = current.take(event)
                     if ended:
-                        done, current = event.clip + 1, None
+                        done, current = event.clip + 1, next(runs, current)
                     if ended == "early":
                         break
             rest = rest[done:] if done else []

@@ -11,7 +11,7 @@ class Counts:
 
     Attributes:
         ok, partial, failed: clips ended, by status.
-        frames: frames handed to the tracker.
+        frames: frames handed to the tracker; one that is tracked both ways counts twice.
         track_frames: mask rows made, one an object and frame.
         commits: parts committed.
         retries: clips started over, since their decode worker was lost.

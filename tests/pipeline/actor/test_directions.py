@@ -163,8 +163,13 @@ TRUNCATED = Failed(0, "decode", "Truncated", "it ends early", 7, 0, True)
 def test_clips_that_start_over_and_end_early(
     writer: PartWriter, events: list[Event], status: str, last: int | None
 ) -> None:
-    run = ClipRun(_clip("c", Path("v.mp4"), ("a", 6, "backward")), SETTINGS, CountingEngine(), writer, Tally())
+    tally = Tally()
+    run = ClipRun(_clip("c", Path("v.mp4"), ("a", 6, "backward")), SETTINGS, CountingEngine(), writer, tally)
     assert [run.take(event) for event in events][-1]
+    taken = events[len(events) - 1 - events[::-1].index(OPENED) :]
+    _, counts = tally.drain()
+    if status == "ok":
+        assert counts.frames == sum(len(event.frame_index) for event in taken if isinstance(event, Chunk))
     rows, ended = _tables(writer)
     assert status in (ended["c"]["status"], ended["c"]["error_type"])
     assert [row["frame_index"] for row in rows] == list(range(0 if last is None else 7))
@@ -175,7 +180,7 @@ def test_clips_that_start_over_and_end_early(
 def test_time_that_is_up_in_the_backward_pass_fails_the_clip(
     writer: PartWriter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clock = itertools.count(step=20.0)
+    clock = itertools.count(step=30.0)
     monkeypatch.setattr("pipeline.actor.clip_run.time", SimpleNamespace(monotonic=lambda: next(clock)))
     run = ClipRun(_clip("c", Path("v.mp4"), ("a", 6, "both")), SETTINGS, CountingEngine(), writer, Tally())
     assert [run.take(event) for event in (OPENED, BACKWARD[0])][-1] == "early"

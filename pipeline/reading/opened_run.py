@@ -17,6 +17,7 @@ from pipeline.output.names import CLIPS_FOLDER, MASKS_FOLDER, STATUSES
 from pipeline.output.video_place import find_video
 from pipeline.reading.committed import PART, Committed
 from pipeline.reading.errors import NoSuchClip
+from pipeline.reading.known_objects import check_objects
 from pipeline.reading.rows import Rows
 from pipeline.reading.run_clip import RunClip
 from pipeline.reading.videos import manifest_folders
@@ -101,14 +102,18 @@ class Run:
         """Rows of `masks`: one a clip, object and frame.
 
         Args:
-            clip_id, object_id: only these.
+            clip_id: only these; clips that have not ended have no rows.
+            object_id: only these.
             frames: one frame, or a half-open range; frames of the source video.
             columns: only these columns, in this order.
             where: any other condition, as a pyarrow expression: `pyarrow.compute.field("score") < 0.5`.
 
         Raises:
             ValueError: a column that the table has not.
+            NoSuchObject: the run, or none of these clips, has masks of such an object.
         """
+        if object_id is not None:
+            check_objects(self.committed, _listed(object_id), None if clip_id is None else _listed(clip_id))
         conditions = [_among("clip_id", clip_id), _among("object_id", object_id), where]
         if clip_id is not None:
             conditions.append(self.committed.in_masks_of(_listed(clip_id)))

@@ -22,7 +22,7 @@ from pipeline.output.compact import CompactOptions, compact
 from pipeline.output.schema import VERSION
 from pipeline.plan.options import SegmentOptions
 from pipeline.plan.todo import finished_clips
-from pipeline.reading import open_run
+from pipeline.reading import NoSuchObject, open_run
 from pipeline.report.__main__ import remake
 from tests.conftest import ROOT
 from tests.pipeline.output.output_parts import feed, indexed, writer
@@ -65,6 +65,9 @@ def test_an_output_of_0_1_0_is_read(old: Path) -> None:
     assert {row["object_id"] for row in rows} == {"red"} and len(rows[0]["corners"]) == 8
     mask = coco.decode({"size": rows[0]["mask"]["size"], "counts": rows[0]["mask"]["counts"].encode()})
     assert mask.shape == (64, 96) and mask.sum() == rows[0]["area"] > 0
+    assert run.masks(object_id="red").count() == run.masks(object_id="red", clip_id=["square", "absent"]).count() == 4
+    with pytest.raises(NoSuchObject, match="'blue' in the clip.* 'square': there are 'red'"):
+        run.masks(object_id="blue", clip_id="square")
 
 
 def test_an_output_of_0_1_0_is_exported(old: Path, tmp_path: Path) -> None:

@@ -189,6 +189,10 @@ def test_what_is_not_there_is_named(run: Run, example: ExampleRun) -> None:
         (lambda: run.clip("lost").mask("0", 0), NoSuchObject, r"clip lost has no masks: it failed \(fetch: lost.mkv"),
         (lambda: run.clip("lost").overlay(0), NoSuchObject, "clip lost has no masks"),
         (lambda: open_run(run.uri + "/masks"), NoSuchRun, "masks holds no run"),
+        (lambda: run.masks(object_id="A"), NoSuchObject, "no mask of an object 'A' in .*: there are '0', '007', 'a',"),
+        (lambda: run.masks(object_id=["a", "z1"]), NoSuchObject, "'z1' in .*; did you mean 'z'"),
+        (lambda: run.masks(object_id="x", clip_id="alpha"), NoSuchObject, r"the clip\(s\) 'alpha': there are 'a', 'b'"),
+        (lambda: run.masks(object_id="0", clip_id="lost"), NoSuchObject, "'lost': there are none at all"),
         (lambda: run.masks(columns=["clip"]), ValueError, "masks has no column 'clip'; it has clip_id, "),
     ]
     for ask, kind, message in cases:

@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from types import FrameType
 
+from pipeline.disk import is_full
 from pipeline.errors import UsageError
 
 FINISHED, FAILED, USAGE, STRICT_FAILED, INTERRUPTED = 0, 1, 2, 3, 130
@@ -47,7 +48,9 @@ def run_job(
     try:
         tempfile.gettempdir()
     except FileNotFoundError as error:
-        raise UsageError("no folder for temporary files can be written: set TMPDIR to one that can") from error
+        raise UsageError(
+            "no folder for temporary files can be written: set TMPDIR to one that can, and has space on its disk"
+        ) from error
     handler = logging.StreamHandler(sys.stderr)
     handler.addFilter(_is_alone)
     logging.basicConfig(level=log_level, format=log_format, handlers=[handler])
@@ -60,6 +63,11 @@ def run_job(
             return INTERRUPTED
         except expected as error:
             print_error(error)
+            return FAILED
+        except OSError as error:
+            if not is_full(error):
+                raise
+            print_error(f"the disk is full: {error}: free space there and run the same command again")
             return FAILED
 
 

@@ -6,12 +6,15 @@ import errno
 import logging
 import os
 import secrets
+import sys
+import tempfile
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from pipeline.cluster import ray_private
+from pipeline.disk import is_full, require_space
 from pipeline.errors import UsageError
 
 logger = logging.getLogger(__name__)
@@ -107,8 +110,14 @@ def _has_token() -> bool:
 
 def _cluster_address() -> str:
     """RAY_ADDRESS, or what `ray start` on this machine has noted, or `local`."""
-    noted = Path(os.environ.get("RAY_TMPDIR") or "/tmp", "ray", "ray_current_cluster")
+    noted = Path(_ray_folder(), "ray_current_cluster")
     return os.environ.get("RAY_ADDRESS") or (noted.read_text().strip() if noted.is_file() else "") or "local"
+
+
+def _ray_folder() -> str:
+    """Where Ray puts its files by its own rules (`get_default_ray_temp_dir`), without importing it."""
+    linux = os.environ.get("TMPDIR") if sys.platform.startswith("linux") else None
+    return os.path.join(os.environ.get("RAY_TMPDIR") or linux or "/tmp", "ray")
 
 
 def start_ray(**settings: Any) -> None:
@@ -117,10 +126,11 @@ def start_ray(**settings: Any) -> None:
     Ray allows itself half a minute to start, which a machine busy with other work can miss: there are three tries.
 
     Raises:
-        UsageError: there is no place for Ray's files.
+        UsageError: there is no place for Ray's files, or no space on its disk.
     """
     import ray
 
+    _require_space()
     for tries_left in (2, 1, 0):
         try:
             ray.init(address="local", include_dashboard=False, log_to_driver=True, **settings)
@@ -131,5 +141,18 @@ def start_ray(**settings: Any) -> None:
                 raise UsageError(
                     f"a local Ray has no place for its files ({error}): set RAY_TMPDIR to a folder that can be written"
                 ) from error
+            _require_space()  # of a disk that filled up meanwhile Ray says only that it was slow to start
+            if is_full(error):
+                raise UsageError(f"a local Ray has no space for its files ({error}): free space there") from error
             if not tries_left or not any(words in str(error) for words in _TOO_SLOW):
                 raise
+
+
+def _require_space() -> None:
+    """Check the disks that a local Ray and its workers write to: logs, spilled objects, staged videos, rows that wait.
+
+    Raises:
+        UsageError: one is full.
+    """
+    require_space(_ray_folder(), "a local Ray", "set RAY_TMPDIR to a folder on a larger disk")
+    require_space(tempfile.gettempdir(), "the folder for temporary files", "set TMPDIR to one on a larger disk")

@@ -14,6 +14,7 @@ from ray.data import ActorPoolStrategy
 
 from pipeline.actor.run_plan import RunPlan
 from pipeline.actor.segmenter import Segmenter
+from pipeline.driver.output_disk import NoSpaceLeft
 from pipeline.driver.watch import Watch
 from pipeline.plan.shards import Plan, read_plan
 
@@ -30,6 +31,7 @@ def run_shards(shards: Plan, plan: RunPlan, watch: Watch, spare_actors: int = 0)
     Raises:
         BreakerOpen: more than ``max_failed`` of the clips finished in this run have failed.
         NoDeviceLeft: every device is given up.
+        NoSpaceLeft: the output's disk is full.
         RuntimeError: the Dataset itself failed, or another run took the output.
     """
     outcome: list[BaseException | None] = []
@@ -40,6 +42,8 @@ def run_shards(shards: Plan, plan: RunPlan, watch: Watch, spare_actors: int = 0)
     while worker.is_alive() and time.monotonic() < deadline:
         worker.join(POLL_S)
         reason = watch.look()
+        if isinstance(reason, NoSpaceLeft):
+            raise reason  # shards that end now could not commit either, and try to for minutes
         if stopping is None and reason is not None:
             stopping, deadline = reason, time.monotonic() + STOP_WITHIN_S
         if stopping is not None:  # again and again, for a room that was started anew does not know it

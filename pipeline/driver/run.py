@@ -14,7 +14,9 @@ from ray.exceptions import RayError
 
 from pipeline import storage
 from pipeline.actor.engine import EngineBuilder, build_engine
+from pipeline.disk import is_full
 from pipeline.driver.ending import Ending
+from pipeline.driver.output_disk import NoSpaceLeft, OutputDisk
 from pipeline.driver.replacement import Replacement, StagedSegment
 from pipeline.driver.run_report import RunReport
 from pipeline.driver.segmentation import Segmentation
@@ -34,7 +36,8 @@ logger = logging.getLogger(__name__)
 
 # RuntimeError, ConnectionError and TimeoutError are what Ray raises beside its own errors.
 EXPECTED = (
-    BreakerOpen, NoDeviceLeft, LeaseLost, storage.StorageError, RayError, RuntimeError, ConnectionError, TimeoutError,
+    BreakerOpen, NoDeviceLeft, NoSpaceLeft, LeaseLost, storage.StorageError, RayError, RuntimeError, ConnectionError,
+    TimeoutError,
 )  # fmt: skip
 _INTERRUPTED = "interrupted by {signal}: the same command resumes"
 
@@ -107,7 +110,7 @@ class SegmentRun:
             raise
         except Exception as error:
             print_error(error)
-            if not isinstance(error, EXPECTED):
+            if not isinstance(error, EXPECTED) and not is_full(error):
                 logger.error("this is a fault of the program; please report it", exc_info=error)
             self._finish_failed(lease)
             return FAILED
@@ -150,6 +153,7 @@ class SegmentRun:
         self._ending.stop_actors()
         try:
             self._ending.clear(lease)
-            self._report.write(self._index, FAILED)
+            if not OutputDisk(self._prepared.output).is_full:  # removing may have freed enough
+                self._report.write(self._index, FAILED)
         except EXPECTED as error:
             logger.warning("what is left half-done is for the next run to remove: %s", error)

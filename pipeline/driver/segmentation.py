@@ -15,6 +15,7 @@ from pipeline.actor.run_plan import RunPlan
 from pipeline.cluster.nodes import living_nodes
 from pipeline.driver.alone import run_alone
 from pipeline.driver.execute import run_shards
+from pipeline.driver.output_disk import OutputDisk
 from pipeline.driver.watch import Watch
 from pipeline.manifest import ClipHashes
 from pipeline.output.index import OutputIndex
@@ -89,7 +90,13 @@ class Segmentation:
         left = todo
         with ProgressDisplay(todo) as display:
             watch = Watch(
-                control, display, self._options.max_failed, lambda: lease.lost, self._devices_left, prepared.run_id
+                control,
+                display,
+                self._options.max_failed,
+                lambda: lease.lost,
+                self._devices_left,
+                prepared.run_id,
+                OutputDisk(prepared.output),
             )
             try:
                 for _ in range(ROUNDS):

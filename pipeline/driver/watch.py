@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection, Iterable
 
+from pipeline.driver.output_disk import OutputDisk
 from pipeline.progress.control import AT_LAST_S, SOON_S, Control
 from pipeline.progress.devices import DevicePlace, LostDevice
 from pipeline.progress.display import ProgressDisplay
@@ -37,6 +38,7 @@ class Watch:
         lease_lost: true once another run has taken the output.
         devices_left: whether there is a device beside those that are given up.
         run_id: for the metrics.
+        disk: of the output.
     """
 
     def __init__(
@@ -47,10 +49,11 @@ class Watch:
         lease_lost: Callable[[], bool],
         devices_left: DevicesLeft = lambda given_up: True,
         run_id: str = "",
+        disk: OutputDisk | None = None,
     ) -> None:
         self.control = control
         self._display, self._max_failed, self._lease_lost = display, max_failed, lease_lost
-        self._devices_left, self._run_id = devices_left, run_id
+        self._devices_left, self._run_id, self._disk = devices_left, run_id, disk
         self._lost: dict[DevicePlace, LostDevice] = {}
         self._warned_s = 0.0
 
@@ -63,13 +66,15 @@ class Watch:
         """Show the counts; returns why the run has to stop, if it has to.
 
         `BreakerOpen`: more than `max_failed` of the clips finished in this run have failed. `NoDeviceLeft`: all devices
-        are given up.
+        are given up. `NoSpaceLeft`: the output's disk is full.
         """
         counts = self.control.counts(wait_s=AT_LAST_S if last else SOON_S)
         self._display.update(counts, last=last)
         self._warn(self.control.state.quiet_s)
         if (lost := self._look_at_devices(self.control.state.lost)) is not None:
             return lost
+        if self._disk is not None and (full := self._disk.look()) is not None:
+            return full
         if self._lease_lost():
             return RuntimeError(
                 "another run took over the output while this one was cut off; this run commits nothing more"

@@ -17,6 +17,7 @@ from typing import Any
 
 from pipeline import storage
 from pipeline.cluster.connect import configure_data, connect
+from pipeline.disk import require_space
 from pipeline.errors import UsageError
 from pipeline.job import take_signals_again
 from pipeline.manifest import ABSENT, Manifest, ManifestError, read_manifest
@@ -79,7 +80,10 @@ def prepare(options: SegmentOptions) -> Prepared:
     except ValueError as error:
         raise UsageError(str(error)) from error
     try:
-        output = storage.parse(options.output).uri
+        location = storage.parse(options.output)
+        output = location.uri
+        if location.bucket is None:
+            require_space(location.key, "--output", "name another one")
         conditional = storage.check_writable(output, storage.CHECKING)
     except storage.StorageError as error:
         raise UsageError(f"--output: {error}") from error

@@ -13,8 +13,9 @@ TORCH ?= torch==2.13.0
 ARGS ?=
 TEST_PROCESSES ?= 2
 # Judges of exports and scores, installed without what they require (their needs are in pyproject.toml, extra dev): they ask
-# for opencv-python, which writes over opencv-python-headless and does not load on a machine without a display.
-JUDGES := trackeval vos-benchmark vot-toolkit
+# for opencv-python, which writes over opencv-python-headless and does not load on a machine without a display, or
+# (datumaro, motmetrics) for older versions of what is here, of which their readers use nothing that has changed.
+JUDGES := datumaro motmetrics trackeval vos-benchmark vot-toolkit
 
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.setup-complete

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline import storage
+from pipeline.export.options import Split
 from pipeline.output.names import MASKS_FOLDER
 from pipeline.output.schema import MASKS, masks_columns
 from pipeline.reading.clip_masks import ClipMasks
@@ -25,14 +26,21 @@ class ExportClip:
     """A clip as the formats see it.
 
     A format's frames are those of the clip's range that were to be tracked: every stride-th, with rows or without.
+    Where pictures are written, they are the frames that have one.
 
     Attributes:
         tracks: its rows of both tables.
+        run: the run that it is a clip of.
         include_lost: whether rows of the state `lost` count; without them their frames are as if without a row.
+        split: the part of a data set for training that it goes into.
+        pictured: the frames that have a picture, ascending; None where no pictures are written.
     """
 
     tracks: ClipMasks
+    run: Run
     include_lost: bool = False
+    split: Split = "train"
+    pictured: tuple[int, ...] | None = None
 
     @property
     def clip_id(self) -> str:
@@ -48,10 +56,37 @@ class ExportClip:
         """Frames of the source video a second; 25 where it does not say."""
         return self.tracks.clip["fps"] or 25.0
 
+    @property
+    def whole_fps(self) -> int:
+        """The clip's own frames a second, for the formats that have it as a whole number."""
+        return max(1, round(self.fps / self.stride))
+
     @cached_property
-    def frames(self) -> range:
-        """Indices in the source video of the clip's frames."""
-        return range(self.tracks.clip["start_frame"], self.tracks.clip["end_frame"], self.tracks.stride)
+    def video(self) -> str | None:
+        """The absolute URI of its video; None where it cannot be told."""
+        return self.run.video_of(self.tracks.clip)
+
+    @property
+    def stride(self) -> int:
+        """Source frames between two of the clip's."""
+        return self.tracks.stride
+
+    @property
+    def tracked_range(self) -> range:
+        """Indices in the source video of the frames that were to be tracked."""
+        return range(self.tracks.clip["start_frame"], self.tracks.clip["end_frame"], self.stride)
+
+    @property
+    def frames(self) -> Sequence[int]:
+        """Indices in the source video of the format's frames, ascending."""
+        return self.tracked_range if self.pictured is None else self.pictured
+
+    def frames_with_objects(self) -> list[int]:
+        """The frames in which an object has mask pixels, ascending."""
+        seen = pc.field("area") > 0
+        if not self.include_lost:
+            seen = seen & (pc.field("state").is_null() | (pc.field("state") != "lost"))
+        return sorted(set(self.tracks.table.filter(seen)["frame_index"].to_pylist()))
 
     @property
     def object_ids(self) -> list[str]:
@@ -77,16 +112,19 @@ class ExportClip:
         return self.include_lost or row["state"] != "lost"
 
     def describe(self) -> dict[str, Any]:
-        """Which numbers stand for which objects and frames."""
-        return {
+        """Which numbers stand for which objects and frames; `frames` where the range has others without a picture."""
+        described = {
             "clip_id": self.clip_id,
             "video_uri": self.tracks.clip["video_uri"],
             "objects": self.object_ids,
             "categories": [self.categories.get(object_id) for object_id in self.object_ids],
-            "start_frame": self.frames.start,
-            "end_frame": self.frames.stop,
-            "stride": self.frames.step,
+            "start_frame": self.tracked_range.start,
+            "end_frame": self.tracked_range.stop,
+            "stride": self.stride,
         }
+        if list(self.frames) != list(self.tracked_range):
+            described["frames"] = list(self.frames)
+        return described
 
 
 def has_area(box: Mapping[str, float]) -> bool:
@@ -112,7 +150,7 @@ def each_clip(run: Run, clip_ids: Sequence[str], *, include_lost: bool = False) 
             for clip_id, rows in _by_clip(file.iter_batches(_BATCH_ROWS)):
                 if clip_id in described:
                     table = pa.table(masks_columns(rows), MASKS)
-                    yield ExportClip(ClipMasks.sort(described[clip_id], table), include_lost)
+                    yield ExportClip(ClipMasks.sort(described[clip_id], table), run, include_lost)
 
 
 def _by_clip(batches: Iterator[pa.RecordBatch]) -> Iterator[tuple[str, pa.Table]]:

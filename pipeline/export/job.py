@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from hashlib import sha256
 from typing import Protocol
 
 from pipeline import storage
 from pipeline.errors import UsageError
-from pipeline.export.coco_json import CocoJson
-from pipeline.export.cvat_xml import CvatXml
-from pipeline.export.davis import Davis
 from pipeline.export.errors import ExportError
 from pipeline.export.export_clip import ExportClip, each_clip
-from pipeline.export.mot import Mot
-from pipeline.export.mots import Mots
+from pipeline.export.formats.coco_json import CocoJson
+from pipeline.export.formats.cvat_xml import CvatXml
+from pipeline.export.formats.davis import Davis
+from pipeline.export.formats.mot import Mot
+from pipeline.export.formats.mots import Mots
+from pipeline.export.formats.vot import Vot
+from pipeline.export.formats.yolo import Yolo
+from pipeline.export.formats.youtube_vis import YouTubeVis
 from pipeline.export.options import ExportOptions, Format
+from pipeline.export.pictures import write_pictures
 from pipeline.export.sink import Sink
-from pipeline.export.vot import Vot
-from pipeline.export.yolo import Yolo
-from pipeline.export.youtube_vis import YouTubeVis
 from pipeline.job import FAILED, FINISHED, STRICT_FAILED, run_job
+from pipeline.reading.draw import RenderError
 from pipeline.reading.selection import open_selection
 
 LOG_EVERY_S = 5.0
@@ -49,7 +53,10 @@ def export_run(options: ExportOptions) -> int:
 
 
 def _export(options: ExportOptions) -> int:
-    run, chosen = open_selection(options.run, options.selection)
+    run, chosen = open_selection(options.run, options.selection, videos=options.videos)
+    if options.val and len(chosen) == 1:
+        raise UsageError(f"--val {options.val}: only one clip is chosen, and a clip goes into one split as a whole")
+    held_out = _held_out(chosen, options.val)
     output = _empty_folder(options.output)
     exported = frames = failed = 0
     last_line = time.monotonic()
@@ -57,9 +64,12 @@ def _export(options: ExportOptions) -> int:
         exporter = _FORMATS[options.format](sink, options)
         for clip in each_clip(run, chosen, include_lost=options.include_lost):
             try:
+                clip = replace(clip, split="val" if clip.clip_id in held_out else "train")
+                if options.images:
+                    clip = write_pictures(sink, clip, options)
                 exporter.add(clip)
                 exported, frames = exported + 1, frames + len(clip.frames)
-            except ExportError as error:
+            except (ExportError, RenderError) as error:
                 failed += 1
                 print(f"failed: {error}", file=sys.stderr, flush=True)
             if time.monotonic() - last_line >= LOG_EVERY_S:
@@ -75,6 +85,12 @@ def _export(options: ExportOptions) -> int:
     if not exported:
         return FAILED
     return STRICT_FAILED if failed and options.strict else FINISHED
+
+
+def _held_out(clip_ids: Sequence[str], fraction: float) -> set[str]:
+    """The clips of the split val: the same ones whatever the order, one at least where one is asked for."""
+    number = min(max(1, round(fraction * len(clip_ids))), len(clip_ids) - 1) if fraction else 0
+    return set(sorted(clip_ids, key=lambda clip_id: sha256(clip_id.encode()).digest())[:number])
 
 
 def _empty_folder(uri: str) -> str:
@@ -93,13 +109,13 @@ def _empty_folder(uri: str) -> str:
 
 
 _FORMATS: dict[Format, Callable[[Sink, ExportOptions], Exporter]] = {
-    "coco": lambda sink, options: CocoJson(sink, options.category),
+    "coco": lambda sink, options: CocoJson(sink, options),
     "cvat": lambda sink, options: CvatXml(sink, options.category),
     "davis": lambda sink, options: Davis(sink),
     "mot": lambda sink, options: Mot(sink),
     "mots": lambda sink, options: Mots(sink, options.mots_class),
     "vot": lambda sink, options: Vot(sink, options.region),
-    "yolo-box": lambda sink, options: Yolo(sink, options.category, "box"),
-    "yolo-seg": lambda sink, options: Yolo(sink, options.category, "segment"),
+    "yolo-box": lambda sink, options: Yolo(sink, options, "box"),
+    "yolo-seg": lambda sink, options: Yolo(sink, options, "segment"),
     "youtube-vis": lambda sink, options: YouTubeVis(sink, options.category),
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
@@ -39,6 +39,10 @@ class Sink:
         """Writes a local file's content."""
         storage.upload_file(path, self._uri(name))
 
+    def remove(self, names: Iterable[str]) -> None:
+        """Removes files that were written."""
+        storage.delete_many(map(self._uri, names))
+
     def _uri(self, name: str) -> str:
         return storage.join(self.output, *name.split("/"))
 
@@ -65,7 +69,7 @@ class JsonArrays:
     def __init__(self, sink: Sink, name: str, fixed: Mapping[str, Any], arrays: Sequence[str]) -> None:
         self._sink, self._name, self._fixed = sink, name, fixed
         self._files: dict[str, IO[str]] = {
-            array: open(sink.scratch / f"{name}-{array}.part", "w+", encoding="utf-8")  # noqa: SIM115
+            array: open(self._scratch(f"-{array}.part"), "w+", encoding="utf-8")  # noqa: SIM115
             for array in arrays
         }
 
@@ -77,7 +81,7 @@ class JsonArrays:
 
     def close(self) -> None:
         """Puts the document together and writes it."""
-        path = self._sink.scratch / self._name
+        path = self._scratch("")
         with open(path, "w", encoding="utf-8") as whole:
             if "" not in self._files:
                 whole.write("{" + "".join(f"{json.dumps(name)}: {json.dumps(v)},\n" for name, v in self._fixed.items()))
@@ -90,3 +94,6 @@ class JsonArrays:
             whole.write("\n" if "" in self._files else "}\n")
         self._sink.put_file(self._name, path)
         path.unlink()
+
+    def _scratch(self, ending: str) -> Path:
+        return self._sink.scratch / f"{self._name.replace('/', '-')}{ending}"

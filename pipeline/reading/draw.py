@@ -1,16 +1,16 @@
-"""The frames of a clip with what its tables say drawn on them."""
+"""The frames of a clip, as they are and with what its tables say drawn on them."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Generator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from model.video.overlay import OverlayStyle, colour_of
-from pipeline.decode import Chunk, ClipRequest, DecodeSettings, Failed, Opened
+from pipeline.decode import Chunk, ClipRequest, DecodeSettings, Event, Failed, Opened
 from pipeline.decode.stream import stream
 from pipeline.reading.clip_masks import ClipMasks
 from pipeline.reading.options import Between, Layout
@@ -64,41 +64,60 @@ def draw_masks(
     Raises:
         RenderError: the video is not found, does not decode, or is another than the tracked one.
     """
-    row, clip_id = masks.clip, masks.clip["clip_id"]
-    if video is None:
-        raise RenderError(
-            f"clip {clip_id}: the video {row['video_uri']!r} is seen from the manifest's folder, which is "
-            "not known: name that folder (--videos, or open_run(…, videos=…))"
-        )
     colours = {object_id: colour_of(i) for i, object_id in enumerate(masks.object_ids)}
+    with contextlib.closing(source_frames(masks, video, start=start, end=end)) as frames:
+        for shown in frames:
+            past = (shown.index - masks.clip["start_frame"]) % masks.stride if between == "hold" else 0
+            try:
+                picture = lay_out(
+                    shown.picture, masks.at(shown.index - past), colours, layout=layout, style=style, held=past > 0
+                )
+            except ValueError as error:
+                raise RenderError(f"clip {masks.clip['clip_id']}, frame {shown.index}: {error}") from None
+            yield replace(shown, picture=picture)
+
+
+def source_frames(
+    masks: ClipMasks, video: str | None, *, start: int | None = None, end: int | None = None, stride: int = 1
+) -> Generator[Shown]:
+    """The frames of a clip's range that decode, as they are, in order.
+
+    Args:
+        masks: the clip's rows.
+        video: the absolute URI of its video; None where it cannot be told.
+        start, end: a half-open range of source frames inside the clip's own.
+        stride: every n-th of these, from the first.
+
+    Raises:
+        RenderError: the video is not found or does not decode.
+    """
+    row, clip_id = masks.clip, masks.clip["clip_id"]
     first, last = row["start_frame"], row["end_frame"]
-    # PyAV never starts a clip over, so what has been drawn stays right.
-    request = ClipRequest(
-        clip_id,
-        video,
-        first if start is None else max(first, start),
-        last if end is None else min(last, end),
-        decoder="pyav",
-        max_corrupt=1.0,
-    )
-    events = stream([request], DecodeSettings(in_process=True))
-    with contextlib.closing(events):  # type: ignore[type-var]
+    first = first if start is None else max(first, start)
+    last = last if end is None else min(last, end)
+    with contextlib.closing(_events(masks, video, first, last, stride)) as events:
         for event in events:
             if isinstance(event, Failed) and not _ends_as_tracked(row, event):
                 raise RenderError(f"clip {clip_id}: its video does not decode ({event.stage}: {event.message})")
             if isinstance(event, Opened):
                 fps = event.info.fps
             if isinstance(event, Chunk):
-                for frame, number, pts_s in zip(event.frames, event.frame_index, event.pts_s, strict=True):
-                    index = int(number)
-                    past = (index - first) % masks.stride if between == "hold" else 0
-                    try:
-                        picture = lay_out(
-                            frame, masks.at(index - past), colours, layout=layout, style=style, held=past > 0
-                        )
-                    except ValueError as error:
-                        raise RenderError(f"clip {clip_id}, frame {index}: {error}") from None
-                    yield Shown(index, float(pts_s), fps, picture)
+                for frame, index, pts_s in zip(event.frames, event.frame_index, event.pts_s, strict=True):
+                    yield Shown(int(index), float(pts_s), fps, frame)
+
+
+def _events(masks: ClipMasks, video: str | None, start: int, end: int, stride: int) -> Generator[Event]:
+    row, clip_id = masks.clip, masks.clip["clip_id"]
+    if video is None:
+        raise RenderError(
+            f"clip {clip_id}: the video {row['video_uri']!r} is seen from the manifest's folder, which is "
+            "not known: name that folder (--videos, or open_run(…, videos=…))"
+        )
+    # PyAV never starts a clip over, so what has been drawn stays right.
+    request = ClipRequest(clip_id, video, start, end, stride=stride, decoder="pyav", max_corrupt=1.0)
+    events = stream([request], DecodeSettings(in_process=True))
+    with contextlib.closing(events):  # type: ignore[type-var]
+        yield from events
 
 
 def _ends_as_tracked(row: Mapping[str, Any], failed: Failed) -> bool:

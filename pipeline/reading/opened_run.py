@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -158,8 +158,12 @@ class Run:
         return self.committed.index["clip_id"].to_pylist()
 
     def _clip(self, row: dict[str, Any]) -> RunClip:
+        return RunClip(self.uri, row, self.video_of(row))
+
+    def video_of(self, row: Mapping[str, Any]) -> str | None:
+        """The absolute URI of the video of a row of `clips`; None where it cannot be told."""
         folders = (self.videos,) if self.videos is not None else manifest_folders(self.uri, row["run_id"])
-        return RunClip(self.uri, row, find_video(row["video_uri"], folders))
+        return find_video(row["video_uri"], folders)
 
     def _rows(
         self, dataset: ds.Dataset, folder: str, columns: Sequence[str] | None, conditions: list[pc.Expression | None]

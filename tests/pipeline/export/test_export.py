@@ -16,7 +16,7 @@ from pycocotools.coco import COCO
 
 from pipeline import storage
 from pipeline.errors import UsageError
-from pipeline.export.davis import palette
+from pipeline.export.formats.davis import palette
 from pipeline.export.job import export_run
 from pipeline.export.options import ExportOptions, Format, Region
 from pipeline.reading.options import ClipSelection
@@ -35,13 +35,13 @@ def example(tmp_path_factory: pytest.TempPathFactory) -> ExampleRun:
 
 @pytest.fixture(scope="module")
 def exported(example: ExampleRun, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Every format of the whole run with its lost rows; VOT by region."""
+    """Every format of the whole run with its lost rows, YOLO with pictures; VOT by region."""
     folder = tmp_path_factory.mktemp("exported")
-    formats: list[Format] = ["coco", "davis", "mots", "youtube-vis"]
+    formats: list[Format] = ["coco", "davis", "mots", "yolo-seg", "youtube-vis"]
     regions: list[Region] = ["polygon", "rectangle", "mask"]
     for name in formats:
-        options = ExportOptions(example.output, str(folder / name), name, category="thing", include_lost=True)
-        assert export_run(options) == 0
+        more = {"include_lost": True, "images": name == "yolo-seg"}
+        assert export_run(ExportOptions(example.output, str(folder / name), name, category="thing", **more)) == 0
     for region in regions:
         options = ExportOptions(example.output, str(folder / region), "vot", region=region, include_lost=True)
         assert export_run(options) == 0
@@ -230,10 +230,10 @@ def check_region(found: Any, track: Track, region: str) -> None:
 
 def test_to_and_from_s3_is_the_same(exported: dict[str, Path], example: ExampleRun, s3_store: S3Store) -> None:
     run = example.upload(s3_store.uri("export"))
-    for name in ("mots", "youtube-vis"):
+    for name in ("mots", "yolo-seg", "youtube-vis"):
         output = s3_store.uri(f"exported/{name}")
-        options = ExportOptions(run, output, name, category="thing", include_lost=True)  # type: ignore[arg-type]
-        assert export_run(options) == 0
+        more = {"include_lost": True, "images": name == "yolo-seg"}
+        assert export_run(ExportOptions(run, output, name, category="thing", **more)) == 0  # type: ignore[arg-type]
         found = {entry.uri.removeprefix(output + "/"): entry for entry in storage.list_files(output)}
         local = {str(path.relative_to(exported[name])): path for path in exported[name].rglob("*") if path.is_file()}
         assert sorted(found) == sorted(local)

@@ -49,7 +49,7 @@ class Vot:
         height, width = clip.size
         files[f"sequences/{name}/sequence"] = [
             "channels.color=color/%08d.jpg",
-            f"fps={max(1, round(clip.fps / clip.frames.step))}",
+            f"fps={clip.whole_fps}",
             f"height={height}",
             f"length={len(clip.frames)}",
             f"name={name}",

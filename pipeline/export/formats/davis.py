@@ -9,7 +9,7 @@ from PIL import Image
 
 from pipeline.export.errors import ExportError
 from pipeline.export.export_clip import ExportClip
-from pipeline.export.fuse import label_map
+from pipeline.export.formats.fuse import label_map
 from pipeline.export.sink import JsonArrays, Sink
 
 MOST_OBJECTS = 254

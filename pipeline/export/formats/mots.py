@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pipeline.export.errors import ExportError
 from pipeline.export.export_clip import ExportClip
-from pipeline.export.fuse import apart
+from pipeline.export.formats.fuse import apart
 from pipeline.export.sink import JsonArrays, Sink
 
 MOST_OBJECTS = 999
@@ -45,7 +45,7 @@ class Mots:
         info = {
             "name": clip.clip_id,
             "imDir": "img1",
-            "frameRate": round(clip.fps / clip.frames.step, 3),
+            "frameRate": clip.whole_fps,
             "seqLength": len(clip.frames),
             "imWidth": width,
             "imHeight": height,

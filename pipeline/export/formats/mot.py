@@ -33,7 +33,7 @@ class Mot:
                 lines.append(f"{time},{numbers[row['object_id']]},{box},1,{self._class_id},1\n")
         height, width = clip.size
         info = (
-            f"[Sequence]\nname={clip.clip_id}\nimDir=img1\nframeRate={round(clip.fps / clip.frames.step, 3)}\n"
+            f"[Sequence]\nname={clip.clip_id}\nimDir=img1\nframeRate={clip.whole_fps}\n"
             f"seqLength={len(clip.frames)}\nimWidth={width}\nimHeight={height}\nimExt=.jpg\n"
         )
         files = {f"{clip.clip_id}/gt/gt.txt": "".join(lines), f"{clip.clip_id}/seqinfo.ini": info}

@@ -55,7 +55,7 @@ class CvatXml:
 
     def _boxes(self, clip: ExportClip, object_id: str) -> Iterator[str]:
         rows = {frame: row for frame, row in clip.rows_of_object(object_id).items() if has_area(row["bbox"])}
-        step, end = clip.frames.step, clip.tracks.clip["end_frame"]
+        step, end = clip.stride, clip.tracks.clip["end_frame"]
         for frame, row in sorted(rows.items()):
             box = row["bbox"]
             yield _box(frame, box, object_id, outside=False)

@@ -4,34 +4,43 @@ from __future__ import annotations
 
 from pycocotools import mask as coco
 
-from pipeline.export.categories import Categories
 from pipeline.export.export_clip import ExportClip
+from pipeline.export.formats.categories import Categories
+from pipeline.export.options import ExportOptions, Split
 from pipeline.export.sink import JsonArrays, Sink
 
 
 class CocoJson:
     """`annotations.json`: images, annotations and categories.
 
+    With pictures or a split val it is `annotations/instances_<split>.json`, as the data set of this name has it; names
+    of files are seen from `images/<split>`.
+
     An annotation has the mask as compressed RLE, the mask's own box, and beyond COCO `score`, `object_id` and
     `track_id`, which is the same number for one object in all frames. A row without mask pixels has no annotation.
 
     Args:
-        sink: where the file goes.
-        category: of objects without one.
+        sink: where the files go.
+        options: the category of objects without one, and what else there is beside the labels.
     """
 
-    def __init__(self, sink: Sink, category: str) -> None:
-        self._categories = Categories(category)
+    def __init__(self, sink: Sink, options: ExportOptions) -> None:
+        self._categories = Categories(options.category)
         fixed = {
             "info": {"description": "siammask-batch"},
             "licenses": [],
             "categories": self._categories.listed,
         }
-        self._document = JsonArrays(sink, "annotations.json", fixed, ["images", "annotations"])
+        splits: list[Split] = ["train", "val"] if options.val else ["train"]
+        name = "annotations/instances_{}.json" if options.images or options.val else "annotations.json"
+        self._documents = {
+            split: JsonArrays(sink, name.format(split), fixed, ["images", "annotations"]) for split in splits
+        }
         self._images = self._annotations = self._tracks = 0
 
     def add(self, clip: ExportClip) -> None:
         """Appends a clip's images and annotations."""
+        document = self._documents[clip.split]
         height, width = clip.size
         track_of = {object_id: self._tracks + number for number, object_id in enumerate(clip.object_ids, 1)}
         self._tracks += len(track_of)
@@ -45,7 +54,7 @@ class CocoJson:
                 "clip_id": clip.clip_id,
                 "frame_index": frame,
             }
-            self._document.add("images", image)
+            document.add("images", image)
             for row in clip.rows_of(frame):
                 if row["area"]:
                     self._annotations += 1
@@ -61,8 +70,9 @@ class CocoJson:
                         "object_id": row["object_id"],
                         "track_id": track_of[row["object_id"]],
                     }
-                    self._document.add("annotations", annotation)
+                    document.add("annotations", annotation)
 
     def close(self) -> None:
-        """Writes the file."""
-        self._document.close()
+        """Writes the files."""
+        for document in self._documents.values():
+            document.close()

@@ -1,7 +1,7 @@
 """YOLO labels: a text a frame with objects, `class x y w h` or `class x1 y1 x2 y2 …`, as fractions of the frame.
 
 Format: https://docs.ultralytics.com/datasets/detect/ and .../segment/: labels/ beside images/, files of the same
-names, and data.yaml with the names of the classes.
+names, and data.yaml with the names of the classes. It has no `path`: its splits are then seen from its own folder.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ import cv2
 import numpy as np
 from pycocotools import mask as coco
 
-from pipeline.export.categories import Categories
 from pipeline.export.export_clip import ExportClip
+from pipeline.export.formats.categories import Categories
+from pipeline.export.options import ExportOptions, Split
 from pipeline.export.sink import Sink
 
 Shape = Literal["box", "segment"]
@@ -23,27 +24,29 @@ _FEWEST_POINTS = 3
 
 
 class Yolo:
-    """`labels/train/<clip_id>_<frame>.txt` of frames with objects, and `data.yaml`; the frame is its source index.
+    """`labels/<split>/<clip_id>_<frame>.txt` of frames with objects, and `data.yaml`; the frame is its source index.
 
-    A row without mask pixels has no line. A segment is the outline of the mask's largest piece.
+    A row without mask pixels has no line. A segment is the outline of the mask's largest piece, or the box of a mask
+    that is too thin to have one.
 
     Args:
         sink: where the files go.
-        category: of objects without one.
+        options: the category of objects without one, and whether there is a split val.
         shape: boxes of the masks, or their outlines.
     """
 
-    def __init__(self, sink: Sink, category: str, shape: Shape) -> None:
+    def __init__(self, sink: Sink, options: ExportOptions, shape: Shape) -> None:
         self._sink, self._shape = sink, shape
-        self._categories = Categories(category)
+        self._categories = Categories(options.category)
+        self._val: Split = "val" if options.val else "train"
 
     def add(self, clip: ExportClip) -> None:
         """Writes a clip's texts."""
         texts: dict[str, bytes] = {}
         for frame in clip.frames:
-            lines = [line for row in clip.rows_of(frame) if row["area"] and (line := self._line(row, clip.size))]
+            lines = [self._line(row, clip.size) for row in clip.rows_of(frame) if row["area"]]
             if lines:
-                texts[f"labels/train/{clip.clip_id}_{frame:06d}.txt"] = "".join(lines).encode()
+                texts[f"labels/{clip.split}/{clip.clip_id}_{frame:06d}.txt"] = "".join(lines).encode()
             if len(texts) == _FRAMES_AT_ONCE:
                 self._sink.put(texts)
                 texts = {}
@@ -52,7 +55,7 @@ class Yolo:
     def close(self) -> None:
         """Writes `data.yaml`."""
         names = "".join(f"  {item['id'] - 1}: {json.dumps(item['name'])}\n" for item in self._categories.listed)
-        self._sink.put({"data.yaml": f"path: .\ntrain: images/train\nval: images/train\nnames:\n{names}".encode()})
+        self._sink.put({"data.yaml": f"train: images/train\nval: images/{self._val}\nnames:\n{names}".encode()})
 
     def _line(self, row: dict[str, Any], size: tuple[int, int]) -> str:
         height, width = size
@@ -60,18 +63,16 @@ class Yolo:
             x, y, w, h = coco.toBbox(row["mask"]).tolist()
             values = [(x + w / 2) / width, (y + h / 2) / height, w / width, h / height]
         else:
-            outline = _outline(coco.decode(row["mask"]))
-            if outline is None:
-                return ""
-            values = (outline / (width, height)).ravel().tolist()
+            values = (_outline(row["mask"]) / (width, height)).ravel().tolist()
         number = self._categories.number(row["category"]) - 1
         return f"{number} {' '.join(f'{min(max(value, 0.0), 1.0):.6f}' for value in values)}\n"
 
 
-def _outline(mask: np.ndarray) -> np.ndarray | None:
-    """The outline of the mask's largest piece, float64 [n, 2]; None where it has no area."""
-    contours, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
-    largest = max(contours, key=cv2.contourArea, default=None)
-    if largest is None or len(largest) < _FEWEST_POINTS:
-        return None
+def _outline(rle: dict[str, Any]) -> np.ndarray:
+    """The outline of the mask's largest piece, float64 [n, 2], 3 points or more."""
+    contours, _ = cv2.findContours(coco.decode(rle), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    largest = max(contours, key=cv2.contourArea)
+    if len(largest) < _FEWEST_POINTS:
+        x, y, w, h = coco.toBbox(rle)
+        return np.array([(x, y), (x + w, y), (x + w, y + h), (x, y + h)])
     return largest.reshape(-1, 2) + 0.5

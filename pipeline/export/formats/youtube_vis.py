@@ -7,8 +7,8 @@ import json
 from pycocotools import mask as coco
 
 from model.masks.rle import rle_runs
-from pipeline.export.categories import Categories
 from pipeline.export.export_clip import ExportClip
+from pipeline.export.formats.categories import Categories
 from pipeline.export.sink import JsonArrays, Sink
 
 

@@ -1,0 +1,1 @@
+"""The formats that an export can have: a file each."""

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Write a run's masks as YouTube-VIS or COCO JSON, DAVIS pictures, MOT, MOTS and YOLO text, VOT or CVAT files.
+"""Write a run's masks as YouTube-VIS or COCO JSON, DAVIS pictures, MOT, MOTS and YOLO text, VOT, CVAT or Label Studio.
 
     python jobs/export.py --run s3://bucket/run1 --output s3://bucket/run1-coco --format coco
 """

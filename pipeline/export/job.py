@@ -16,6 +16,7 @@ from pipeline.export.export_clip import ExportClip, each_clip
 from pipeline.export.formats.coco_json import CocoJson
 from pipeline.export.formats.cvat_xml import CvatXml
 from pipeline.export.formats.davis import Davis
+from pipeline.export.formats.label_studio import LabelStudio
 from pipeline.export.formats.mot import Mot
 from pipeline.export.formats.mots import Mots
 from pipeline.export.formats.vot import Vot
@@ -112,6 +113,7 @@ _FORMATS: dict[Format, Callable[[Sink, ExportOptions], Exporter]] = {
     "coco": lambda sink, options: CocoJson(sink, options),
     "cvat": lambda sink, options: CvatXml(sink, options.category),
     "davis": lambda sink, options: Davis(sink),
+    "label-studio": lambda sink, options: LabelStudio(sink, options.category),
     "mot": lambda sink, options: Mot(sink),
     "mots": lambda sink, options: Mots(sink, options.mots_class),
     "vot": lambda sink, options: Vot(sink, options.region),

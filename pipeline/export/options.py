@@ -10,7 +10,7 @@ from typer import Option
 from pipeline.errors import UsageError
 from pipeline.reading.options import ClipSelection
 
-Format = Literal["coco", "cvat", "davis", "mot", "mots", "vot", "yolo-box", "yolo-seg", "youtube-vis"]
+Format = Literal["coco", "cvat", "davis", "label-studio", "mot", "mots", "vot", "yolo-box", "yolo-seg", "youtube-vis"]
 Region = Literal["polygon", "rectangle", "mask"]
 Split = Literal["train", "val"]
 
@@ -41,11 +41,12 @@ class ExportOptions:
     run: Annotated[str, Option(help="The --output of jobs/segment.py.", metavar="URI")]
     output: Annotated[str, Option(help="Folder for the export, without files yet.", metavar="URI")]
     format: Annotated[
-        Format, Option(help="coco, cvat, davis, mot, mots, vot, yolo-box, yolo-seg or youtube-vis.")
+        Format,
+        Option(help="coco, cvat, davis, label-studio, mot, mots, vot, yolo-box, yolo-seg or youtube-vis."),
     ]
     selection: ClipSelection = ClipSelection()
     category: Annotated[
-        str, Option(help="Category of objects without one, for coco, cvat, yolo and youtube-vis.")
+        str, Option(help="Category of objects without one, for coco, cvat, label-studio, yolo and youtube-vis.")
     ] = "object"
     mots_class: Annotated[int, Option(help="Class of all objects, for mots: 1 car, 2 pedestrian.")] = 2
     region: Annotated[Region, Option(help="For vot: polygon (rotated box), rectangle or mask.")] = "polygon"

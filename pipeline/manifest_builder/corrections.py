@@ -1,6 +1,6 @@
 """Corrected labels of a run become key frames of its manifest, for the clips and objects that they touch alone.
 
-A run is exported as CVAT XML (`jobs/export.py --format cvat`), looked at and corrected there, and exported again. A
+A run is exported for CVAT or Label Studio (`jobs/export.py`), looked at and corrected there, and exported again. A
 box that is not where the run has it is a key frame; an object that is switched off where the run has rows ends there.
 The new manifest with `jobs/segment.py --replace-changed` runs what changed.
 """
@@ -19,10 +19,14 @@ from pipeline.errors import UsageError
 from pipeline.manifest import Manifest, read_manifest
 from pipeline.manifest_builder.build import read_labels
 from pipeline.manifest_builder.labelled_video import LabelledObject, LabelledVideo
+from pipeline.manifest_builder.starts import Converter
 from pipeline.reading import NotInRun, open_run
 
 TOLERANCE_PX = 0.51
 """Boxes that differ by no more are the same: labels are written with two digits, and a person does not aim better."""
+
+SMALLEST_PX = 0.01
+"""Exports leave out boxes that are less wide or high."""
 
 OUTPUT_SUFFIXES = (".jsonl", ".ndjson", ".json")
 _Boxes = dict[str, dict[int, tuple[float, ...]]]
@@ -72,13 +76,15 @@ def correct_manifest(manifest: str, corrections: str, run: str, output: str) -> 
     for clip in known.clips():
         video = labels.pop(clip.clip_id, None)
         if video is not None:
+            if video.unit == "percent":
+                video = Converter.of(clip.video_location, video, done.notes).in_pixels(video)
             columns = ["object_id", "frame_index", "bbox", "state"]
             boxes: _Boxes = {}
             lost: set[tuple[str, int]] = set()
             for row in opened.masks(clip_id=clip.clip_id, columns=columns).arrow().to_pylist():
                 box = row["bbox"]
                 boxes.setdefault(row["object_id"], {})[row["frame_index"]] = (box["x"], box["y"], box["w"], box["h"])
-                if row["state"] == "lost":  # exported as not to be seen
+                if row["state"] == "lost" or min(box["w"], box["h"]) < SMALLEST_PX:  # exported as not to be seen
                     lost.add((row["object_id"], row["frame_index"]))
             changed = _corrected(clip, video, boxes, lost, done)
             if changed != clip:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 from typing import Any, Literal
 
@@ -77,6 +77,28 @@ class Converter:
                 f"{self.where}: {self._beyond} boxes on frames from {self.frames} on, where the video ends, passed over"
             )
         return objects
+
+    def in_pixels(self, labels: LabelledVideo) -> LabelledVideo:
+        """The labels in pixels and frames of the video."""
+        objects = [
+            replace(
+                labelled,
+                boxes=[
+                    replace(
+                        box,
+                        frame=self._frame(box.frame),
+                        x=box.x * self.scale_x,
+                        y=box.y * self.scale_y,
+                        w=box.w * self.scale_x,
+                        h=box.h * self.scale_y,
+                    )
+                    for box in labelled.boxes
+                ],
+                ends=[round(end * self.frame_ratio) for end in labelled.ends],
+            )
+            for labelled in labels.objects
+        ]
+        return replace(labels, objects=tuple(objects), unit="pixels")
 
     def _starts(self, labelled: LabelledObject, keyframes: KeyFrames, ends: Ends) -> Iterator[dict[str, Any]]:
         spans = labelled.spans() if ends == "labelled" else [(labelled.boxes, None)]

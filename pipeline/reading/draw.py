@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from model.video import VideoError, index_video
 from model.video.overlay import OverlayStyle, colour_of
 from pipeline.decode import Chunk, ClipRequest, DecodeSettings, Event, Failed, Opened
+from pipeline.decode.staging import staged
 from pipeline.decode.stream import stream
 from pipeline.reading.clip_masks import ClipMasks
 from pipeline.reading.options import Between, Layout
@@ -106,15 +108,32 @@ def source_frames(
                     yield Shown(int(index), float(pts_s), fps, frame)
 
 
-def _events(masks: ClipMasks, video: str | None, start: int, end: int, stride: int) -> Generator[Event]:
-    row, clip_id = masks.clip, masks.clip["clip_id"]
+def count_frames(masks: ClipMasks, video: str | None) -> int:
+    """How many frames a clip's video has; none is decoded.
+
+    Raises:
+        RenderError: the video is not found or cannot be read.
+    """
+    try:
+        with staged(_known(masks, video)) as path:
+            return index_video(path).frames
+    except VideoError as error:
+        raise RenderError(f"clip {masks.clip['clip_id']}: its video cannot be read ({error})") from error
+
+
+def _known(masks: ClipMasks, video: str | None) -> str:
     if video is None:
         raise RenderError(
-            f"clip {clip_id}: the video {row['video_uri']!r} is seen from the manifest's folder, which is "
-            "not known: name that folder (--videos, or open_run(…, videos=…))"
+            f"clip {masks.clip['clip_id']}: the video {masks.clip['video_uri']!r} is seen from the manifest's folder, "
+            "which is not known: name that folder (--videos, or open_run(…, videos=…))"
         )
+    return video
+
+
+def _events(masks: ClipMasks, video: str | None, start: int, end: int, stride: int) -> Generator[Event]:
     # PyAV never starts a clip over, so what has been drawn stays right.
-    request = ClipRequest(clip_id, video, start, end, stride=stride, decoder="pyav", max_corrupt=1.0)
+    location, clip_id = _known(masks, video), masks.clip["clip_id"]
+    request = ClipRequest(clip_id, location, start, end, stride=stride, decoder="pyav", max_corrupt=1.0)
     events = stream([request], DecodeSettings(in_process=True))
     with contextlib.closing(events):  # type: ignore[type-var]
         yield from events

@@ -85,7 +85,7 @@ def _task(task: Any, where: str, notes: list[str]) -> LabelledVideo:
                 results.append((f"{where}.{kind}[{position}].result[{index}]", region))
             else:
                 others += 1
-    return _video(names, where, results, others, notes)
+    return _video(names, where, results, others, notes, ours="clip_id" in task["data"])
 
 
 def _usable(task: dict[str, Any], where: str) -> tuple[str, list[tuple[int, dict[str, Any]]]]:
@@ -108,11 +108,19 @@ def _usable(task: dict[str, Any], where: str) -> tuple[str, list[tuple[int, dict
 
 
 def _video(
-    names: tuple[str, ...], where: str, results: list[tuple[str, dict[str, Any]]], others: int, notes: list[str]
+    names: tuple[str, ...],
+    where: str,
+    results: list[tuple[str, dict[str, Any]]],
+    others: int,
+    notes: list[str],
+    *,
+    ours: bool = False,
 ) -> LabelledVideo:
+    """`ours`: the regions are of an export of this service, which has the objects' ids in `meta.text`."""
     objects, frames = [], None
     for place, region in results:
         made, counted = _region(region, place)
+        made.given_id = _text_of(region) if ours else None
         if made.boxes:
             objects.append(made)
         else:
@@ -121,6 +129,12 @@ def _video(
     if others:
         notes.append(f"{where} ({names[0]}): {others} regions that are no video rectangles passed over")
     return LabelledVideo(names, f"{where} ({names[0]})", tuple(objects), "percent", frames)
+
+
+def _text_of(region: dict[str, Any]) -> str | None:
+    meta = region.get("meta")
+    text = meta.get("text") if isinstance(meta, dict) else None
+    return text[0] if isinstance(text, list) and text and isinstance(text[0], str) else None
 
 
 def _region(region: dict[str, Any], where: str) -> tuple[LabelledObject, int | None]:
@@ -157,7 +171,7 @@ def _names(task: dict[str, Any], where: str) -> tuple[str, ...]:
     if not given:
         raise LabelError(f"{where}.data: expected the URL of a video, got {data!r}")
     names = []
-    for url in [*given, task.get("file_upload")]:
+    for url in [*given, task.get("file_upload"), data.get("clip_id")]:
         if not isinstance(url, str) or not url:
             continue
         split = urlsplit(url)

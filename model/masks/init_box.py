@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -54,3 +54,29 @@ def box_from_rle(rle: dict[str, Any], frame_height: int, frame_width: int) -> Bo
         raise ValueError("the init mask is empty: it has no pixel to start a track from")
     x, y, w, h = box
     return float(x), float(y), float(w), float(h)
+
+
+def box_from_mask(mask: np.ndarray | Mapping[str, Any]) -> tuple[Box, tuple[int, int]]:
+    """Return the bounding box x, y, w, h of a mask, and the mask's height and width.
+
+    Args:
+        mask: bool or integers [H, W], where what is not 0 is the object; or a COCO RLE.
+
+    Raises:
+        ValueError: it is empty, or no mask.
+    """
+    if isinstance(mask, Mapping):
+        try:
+            height, width = (int(side) for side in mask["size"])
+            rle = {"size": [height, width], "counts": mask["counts"]}
+        except (KeyError, TypeError, ValueError):
+            raise ValueError(f"expected a COCO RLE with size [H, W] and counts, not {dict(mask)!r:.60}") from None
+        return box_from_rle(rle, height, width), (height, width)
+    pixels = np.asarray(mask)
+    if pixels.ndim != 2 or pixels.dtype.kind not in "bui":
+        raise ValueError(f"expected a mask, bool [H, W], not {pixels.dtype} {list(pixels.shape)}")
+    xs, ys = np.flatnonzero(pixels.any(0)), np.flatnonzero(pixels.any(1))
+    if len(xs) == 0:
+        raise ValueError("the init mask is empty: it has no pixel to start a track from")
+    left, top = float(xs[0]), float(ys[0])
+    return (left, top, float(xs[-1] + 1 - left), float(ys[-1] + 1 - top)), (pixels.shape[0], pixels.shape[1])

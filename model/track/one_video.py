@@ -8,11 +8,15 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from model.engine import Engine
 from model.masks.rotated_box import RULES
@@ -22,24 +26,28 @@ from model.track.finished import finish_objects
 from model.track.object_tracker import ObjectAnswer, ObjectTracker
 from model.track.objects import ClipFrames, Lifetimes, TrackError, backward_spans_of, spans_of
 from model.track.results import FrameResult, ObjectResult
-from model.track.start_box import DIRECTIONS, StartBox
-from model.tracker import PRESETS, TrackerParams, TrackState, load_params, params_from_json
+from model.track.start_box import StartBox
+from model.track.starts import Region, start_boxes
+from model.tracker import PRESETS, TrackerParams, load_params, params_from_json
 from model.tracker.presence import presence_of
-from model.video import Frame, Video, open_video
+from model.video import ArrayVideo, Frame, Video, open_video
 from model.weights import LoadedWeights, load_weights
 
 BUNDLED_WEIGHTS = Path(__file__).resolve().parents[1] / "bundled" / "siammask-r18.safetensors"
+_NO_END = sys.maxsize
+Source = Video | ArrayVideo
 Progress = Callable[[int, int], None]
 """Called with the frames done and their number in all; a frame that is tracked both ways counts twice."""
 
 
 def track_video(
-    path: str | os.PathLike[str],
-    boxes: Mapping[str, Sequence[float]] | Iterable[StartBox],
+    video: str | os.PathLike[str] | Iterable[NDArray[np.uint8]],
+    boxes: Mapping[str, Region] | Iterable[StartBox],
     *,
     init_frames: Mapping[str, int] | None = None,
     start_frame: int = 0,
     end_frame: int | None = None,
+    fps: float | None = None,
     weights: str | os.PathLike[str] | None = None,
     device: str = "auto",
     precision: str = "auto",
@@ -54,18 +62,24 @@ def track_video(
     objects are tracked backward, that is done before the first frame is yielded, and takes a second decoding.
 
     Args:
-        path: the video.
-        boxes: x, y, w, h in pixels of the upright frame, by object id; or `StartBox`es, which may hold key frames
-            and directions.
+        video: the path of a video file, of a folder of pictures, of a pattern of them (`frames/%05d.jpg`), or of a zip
+            file with them; or the frames themselves, uint8 [H, W, 3] in RGB order (OpenCV reads BGR: give
+            `frame[..., ::-1]`), all of one size. A list or an array [N, H, W, 3] may be tracked in all directions. A
+            generator is gone through once, up to `end_frame`, with one frame ahead; its first frame is taken by the
+            call itself.
+        boxes: by object id, in pixels of the upright frame: a box x, y, w, h; a polygon of four corners; or a mask of
+            the whole frame, bool [H, W] or COCO RLE. Or `StartBox`es, which may hold key frames and directions.
         init_frames: source frame of an object's box, for those that do not start on `start_frame`.
         start_frame, end_frame: half-open range of source frames; by default the whole video.
+        fps: frames a second of pictures and arrays, 25 by default; a file tells its own.
         weights: our safetensors or a public SiamMask `.pth`; by default the bundled model.
         device: "auto" (a GPU where there is one), "cpu", "cuda", "cuda:1", …
         precision: "auto", "fp32", "bf16", "fp16" or, on a CPU with weights that have ranges for it, "int8".
         preset: tracker hyper-parameters, "vot", "vot18", "davis", "robust" or a JSON file; by default the weights' own.
         rotated_box: how a mask becomes a box: "minmax", "mbr", "opt" or "ellipse".
         images: whether results hold their frame, so that `FrameResult.overlay` can draw on it.
-        progress: True shows a bar; a function is called with the frames done and their number in all.
+        progress: True shows a bar; a function is called with the frames done and their number in all, which is 0 for a
+            generator without `end_frame`.
 
     Yields:
         Every frame of the range that decodes, in order, from the first on; objects are there where they are tracked.
@@ -73,20 +87,29 @@ def track_video(
     Raises:
         VideoError: the video cannot be read.
         WeightsError, PresetError: weights or preset cannot be used.
-        ValueError: an option is unknown, the range is empty, or a box or init frame lies outside of it.
+        ValueError: an option is unknown, the range is empty, or a box or init frame lies outside of it; frames are no
+            such arrays; or an object is to be tracked backward through a generator.
     """
-    video = open_video(path)
-    end = video.frames if end_frame is None else min(end_frame, video.frames)
+    source, name = _source(video, fps)
+    known = [count for count in (end_frame, source.frames) if count is not None]
+    end = min(known, default=_NO_END)
     if not 0 <= start_frame < end:
-        raise ValueError(f"frames {start_frame} to {end_frame} of {path}: it has {video.frames} frames")
+        has = "" if source.frames is None else f": it has {source.frames} frames"
+        raise ValueError(f"frames {start_frame} to {end_frame} of {name}{has}")
     if rotated_box not in RULES:
         raise ValueError(f"rotated_box {rotated_box!r}: expected {', '.join(RULES[:-1])} or {RULES[-1]}")
-    starts = _start_boxes(boxes, dict(init_frames or {}), video)
-    frames = ClipFrames(start_frame, end, video.height, video.width)
+    starts = start_boxes(boxes, dict(init_frames or {}), source.height, source.width)
+    frames = ClipFrames(start_frame, end, source.height, source.width)
     try:
         spans_of(starts, frames)
+        backward = backward_spans_of(starts, frames)
     except TrackError as error:
         raise _argument_error(error, frames) from None
+    if backward and isinstance(source, ArrayVideo) and source.once:
+        raise ValueError(
+            f"object {backward[0].object_id!r}: tracking backward needs the frames twice, and {name} gives them once: "
+            "give a list, an array or a path"
+        )
     loaded = load_weights(Path(weights or BUNDLED_WEIGHTS))
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -100,37 +123,28 @@ def track_video(
         max_tracks=len({start.object_id for start in starts}),
         presence=presence_of(loaded.metadata),
     )
-    results = _results(make_engine, video, frames, starts, rule=rotated_box, params=params, images=images)
-    return _with_progress(results, end - start_frame + len(_backward_range(starts, frames)), progress)
+    results = _results(make_engine, source, frames, starts, rule=rotated_box, params=params, images=images)
+    total = end - start_frame + len(_backward_range(starts, frames)) if known else 0
+    return _with_progress(results, total, progress)
 
 
-def _start_boxes(
-    boxes: Mapping[str, Sequence[float]] | Iterable[StartBox], init_frames: dict[str, int], video: Video
-) -> list[StartBox]:
-    if isinstance(boxes, Mapping):
-        unknown = sorted(set(init_frames) - set(boxes))
-        if unknown:
-            raise ValueError(f"init_frames names {', '.join(unknown)}, which boxes do not")
-        boxes = [StartBox(str(key), tuple(box), init_frames.get(key)) for key, box in boxes.items()]
-    starts = list(boxes)
-    if not starts:
-        raise ValueError("no box: give at least one object to track")
-    for start in starts:
-        try:
-            TrackState.from_box(start.box, video.height, video.width)
-        except ValueError as error:
-            raise ValueError(f"object {start.object_id!r}: {error}") from None
-        if start.direction not in DIRECTIONS:
-            expected = f"{', '.join(DIRECTIONS[:-1])} or {DIRECTIONS[-1]}"
-            raise ValueError(f"object {start.object_id!r}: direction {start.direction!r}: expected {expected}")
-    return starts
+def _source(video: str | os.PathLike[str] | Iterable[NDArray[np.uint8]], fps: float | None) -> tuple[Source, str]:
+    """What the frames are read from, and how a sentence names it."""
+    if fps is not None and not 0 < fps < float("inf"):
+        raise ValueError(f"fps {fps!r}: expected frames a second, above 0")
+    if isinstance(video, str | os.PathLike):
+        return (open_video(video) if fps is None else open_video(video, rate=fps)), os.fspath(video)
+    return ArrayVideo(video, fps=fps), f"the {type(video).__name__} of frames"
 
 
 def _argument_error(error: TrackError, frames: ClipFrames) -> ValueError:
     """The error in the words of `track_video`, whose arguments are not the columns of a manifest."""
     where = f"object {error.object_id!r}: its init frame {error.frame}"
-    if error.error_type == "InitFrameNotDecoded":
+    if error.error_type == "InitFrameNotDecoded" and error.frame < frames.end:
         return ValueError(f"{where} could not be decoded")
+    if frames.end in (0, _NO_END) or frames.end <= frames.first:
+        count = "" if frames.end == _NO_END else f", and the video has {frames.end} frames"
+        return ValueError(f"{where} is not there: tracking starts on frame {frames.first}{count}")
     if not frames.first <= error.frame < frames.end:
         return ValueError(f"{where} is not among frames {frames.first} to {frames.end - 1}")
     return ValueError(error.message)
@@ -152,7 +166,7 @@ def _backward_range(starts: list[StartBox], frames: ClipFrames) -> range:
 
 def _results(
     make_engine: Callable[[], Engine],
-    video: Video,
+    video: Source,
     frames: ClipFrames,
     starts: list[StartBox],
     *,
@@ -193,6 +207,8 @@ def _results(
                 objects = backward.merged(frame.index, objects_of(answers))
                 yield FrameResult(frame.index, frame.pts_s, objects, frame.image if images else None, ids)
         except TrackError as error:
+            if video.frames is not None:  # a generator has told it by now
+                frames = replace(frames, end=min(frames.end, video.frames))
             raise error.__cause__ or _argument_error(error, frames) from None
 
 
@@ -224,7 +240,7 @@ def _with_progress(
             bar = stack.enter_context(
                 Bar(TextColumn("tracking"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
             )
-            task = bar.add_task("tracking", total=total)
+            task = bar.add_task("tracking", total=total or None)
 
             def progress(done: int, _: int) -> None:
                 bar.update(task, completed=done)

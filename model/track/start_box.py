@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
 
 Direction = Literal["forward", "backward", "both"]
 """Where a track runs from its box: to the clip's end, to its start, or both."""
@@ -29,6 +32,8 @@ class StartBox:
         end_frame: first source frame that is no longer tracked; None is the last one's next, or the next key frame.
         direction: "forward", "backward" to the first frame or the key frame before, or "both". Where the tracks of two
             key frames meet, each frame takes the one of higher presence.
+        frame_size: height and width of the frame that the box comes from, where they are known; `track_video` refuses
+            a frame of another size.
     """
 
     object_id: str
@@ -36,6 +41,48 @@ class StartBox:
     frame: int | None = None
     end_frame: int | None = None
     direction: Direction = "forward"
+    frame_size: tuple[int, int] | None = None
+
+    @classmethod
+    def from_polygon(
+        cls,
+        object_id: str,
+        polygon: Sequence[float] | Sequence[Sequence[float]] | NDArray[Any],
+        frame: int | None = None,
+        end_frame: int | None = None,
+        direction: Direction = "forward",
+    ) -> StartBox:
+        """Start from a rotated box, x1, y1 … x4, y4 or four points in order: in the box of equal area about its centre.
+
+        Raises:
+            ValueError: it is not four corners that enclose an area.
+        """
+        from model.masks.init_box import box_from_polygon  # compiles kernels, which a box on a command line needs not
+
+        return cls(object_id, box_from_polygon(np.asarray(polygon)), frame, end_frame, direction)
+
+    @classmethod
+    def from_mask(
+        cls,
+        object_id: str,
+        mask: NDArray[Any] | Mapping[str, Any],
+        frame: int | None = None,
+        end_frame: int | None = None,
+        direction: Direction = "forward",
+    ) -> StartBox:
+        """Start from the box around a mask's pixels.
+
+        Args:
+            mask: of the whole frame: bool or integers [H, W], where what is not 0 is the object; or a COCO RLE,
+                {"size": [H, W], "counts": …}.
+
+        Raises:
+            ValueError: it is no mask, or empty.
+        """
+        from model.masks.init_box import box_from_mask
+
+        box, size = box_from_mask(mask)
+        return cls(object_id, box, frame, end_frame, direction, size)
 
 
 def parse_boxes(texts: Iterable[str]) -> list[StartBox]:

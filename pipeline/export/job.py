@@ -111,7 +111,7 @@ def _empty_folder(uri: str) -> str:
 
 _FORMATS: dict[Format, Callable[[Sink, ExportOptions], Exporter]] = {
     "coco": lambda sink, options: CocoJson(sink, options),
-    "cvat": lambda sink, options: CvatXml(sink, options.category),
+    "cvat": lambda sink, options: CvatXml(sink, options.category, polygons=options.polygons),
     "davis": lambda sink, options: Davis(sink),
     "label-studio": lambda sink, options: LabelStudio(sink, options.category),
     "mot": lambda sink, options: Mot(sink),

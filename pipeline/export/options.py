@@ -30,6 +30,10 @@ OF_SINGLE_FRAMES: tuple[Format, ...] = ("coco", "yolo-box", "yolo-seg")
 """Formats for training in which a frame stands for itself: with splits, and without frames that have no object."""
 
 
+WITH_POLYGONS: tuple[Format, ...] = ("coco", "cvat")
+"""Formats that have polygons on demand."""
+
+
 @dataclass(frozen=True, slots=True)
 class ExportOptions:
     """What `jobs/export.py` was asked to do.
@@ -50,6 +54,9 @@ class ExportOptions:
     ] = "object"
     mots_class: Annotated[int, Option(help="Class of all objects, for mots: 1 car, 2 pedestrian.")] = 2
     region: Annotated[Region, Option(help="For vot: polygon (rotated box), rectangle or mask.")] = "polygon"
+    polygons: Annotated[
+        bool, Option("--polygons", help="For coco, outlines instead of RLE; for cvat, instead of boxes.")
+    ] = False
     images: Annotated[
         bool, Option("--images", help="Write the frames as JPEG too, where the format has its pictures.")
     ] = False
@@ -77,8 +84,12 @@ class ExportOptions:
             raise UsageError(f"--images: {self.format} has no pictures; expected one of {', '.join(PICTURES)}")
         if not 0 <= self.val < 1:
             raise UsageError(f"--val {self.val}: expected a fraction from 0 to below 1")
-        for name, given in (("all-frames", self.all_frames), ("val", self.val)):
-            if given and self.format not in OF_SINGLE_FRAMES:
-                raise UsageError(f"--{name}: only for the formats {', '.join(OF_SINGLE_FRAMES)}")
+        for option, given, formats in (
+            ("all-frames", self.all_frames, OF_SINGLE_FRAMES),
+            ("val", self.val, OF_SINGLE_FRAMES),
+            ("polygons", self.polygons, WITH_POLYGONS),
+        ):
+            if given and self.format not in formats:
+                raise UsageError(f"--{option}: only for the formats {', '.join(formats)}")
         if self.all_frames and not self.images:
             raise UsageError("--all-frames: only with --images")

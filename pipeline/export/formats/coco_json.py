@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pycocotools import mask as coco
 
 from pipeline.export.export_clip import ExportClip
 from pipeline.export.formats.categories import Categories
+from pipeline.export.formats.outlines import outlines
 from pipeline.export.options import ExportOptions, Split
 from pipeline.export.sink import JsonArrays, Sink
 
@@ -16,8 +19,9 @@ class CocoJson:
     With pictures or a split val it is `annotations/instances_<split>.json`, as the data set of this name has it; names
     of files are seen from `images/<split>`.
 
-    An annotation has the mask as compressed RLE, the mask's own box, and beyond COCO `score`, `object_id` and
-    `track_id`, which is the same number for one object in all frames. A row without mask pixels has no annotation.
+    An annotation has the mask as compressed RLE, or its outlines with `options.polygons`, the mask's own box, and
+    beyond COCO `score`, `object_id` and `track_id`, which is the same number for one object in all frames. A row
+    without mask pixels has no annotation.
 
     Args:
         sink: where the files go.
@@ -26,6 +30,7 @@ class CocoJson:
 
     def __init__(self, sink: Sink, options: ExportOptions) -> None:
         self._categories = Categories(options.category)
+        self._as_polygons = options.polygons
         fixed = {
             "info": {"description": "siammask-batch"},
             "licenses": [],
@@ -62,7 +67,7 @@ class CocoJson:
                         "id": self._annotations,
                         "image_id": self._images,
                         "category_id": self._categories.number(row["category"]),
-                        "segmentation": row["mask"],
+                        "segmentation": _polygons(row["mask"]) if self._as_polygons else row["mask"],
                         "area": row["area"],
                         "bbox": coco.toBbox(row["mask"]).tolist(),
                         "iscrowd": 0,
@@ -76,3 +81,7 @@ class CocoJson:
         """Writes the files."""
         for document in self._documents.values():
             document.close()
+
+
+def _polygons(rle: dict[str, Any]) -> list[list[float]]:
+    return [outline.ravel().tolist() for outline in outlines(rle)]

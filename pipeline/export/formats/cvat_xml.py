@@ -1,16 +1,18 @@
 """CVAT for video 1.1: a file a clip, an object a track, to be looked at and corrected in CVAT.
 
-Format: https://docs.cvat.ai/docs/dataset_management/formats/format-cvat/ and .../xml_format/: tracks of boxes by
-frames of the source video; `keyframe="1"` on every tracked frame, `outside="1"` on the first one after a gap or the
-end.
+Format: https://docs.cvat.ai/docs/dataset_management/formats/format-cvat/ and .../xml_format/: tracks of boxes
+or polygons by frames of the source video; `keyframe="1"` on every tracked frame, `outside="1"` on the first one after
+a gap or the end.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 from xml.sax.saxutils import escape, quoteattr
 
 from pipeline.export.export_clip import ExportClip, has_area
+from pipeline.export.formats.outlines import outlines
 from pipeline.export.sink import Sink
 
 
@@ -22,10 +24,12 @@ class CvatXml:
     Args:
         sink: where the files go.
         category: label of objects without one.
+        polygons: the outline of the mask's largest piece in place of the tracker's box; a row without mask pixels is
+            then left out.
     """
 
-    def __init__(self, sink: Sink, category: str) -> None:
-        self._sink, self._category = sink, category
+    def __init__(self, sink: Sink, category: str, *, polygons: bool = False) -> None:
+        self._sink, self._category, self._polygons = sink, category, polygons
 
     def add(self, clip: ExportClip) -> None:
         """Writes a clip's file."""
@@ -49,25 +53,35 @@ class CvatXml:
         yield f"    </task>\n    <source>{escape(source)}</source>\n  </meta>\n"
         for number, object_id in enumerate(clip.object_ids):
             yield f'  <track id="{number}" label={quoteattr(labels[object_id])} source="auto">\n'
-            yield from self._boxes(clip, object_id)
+            yield from self._shapes(clip, object_id)
             yield "  </track>\n"
         yield "</annotations>\n"
 
-    def _boxes(self, clip: ExportClip, object_id: str) -> Iterator[str]:
-        rows = {frame: row for frame, row in clip.rows_of_object(object_id).items() if has_area(row["bbox"])}
+    def _shapes(self, clip: ExportClip, object_id: str) -> Iterator[str]:
+        rows = {frame: row for frame, row in sorted(clip.rows_of_object(object_id).items()) if self._shows(row)}
         step, end = clip.stride, clip.tracks.clip["end_frame"]
-        for frame, row in sorted(rows.items()):
-            box = row["bbox"]
-            yield _box(frame, box, object_id, outside=False)
+        for frame, row in rows.items():
+            shape = _polygon(row["mask"]) if self._polygons else _box(row["bbox"])
+            yield _shape(frame, *shape, object_id, outside=False)
             following = frame + step
             if following not in rows and following < end:
-                yield _box(following, box, object_id, outside=True)
+                yield _shape(following, *shape, object_id, outside=True)
+
+    def _shows(self, row: dict[str, Any]) -> bool:
+        return row["area"] > 0 if self._polygons else has_area(row["bbox"])
 
 
-def _box(frame: int, box: dict[str, float], object_id: str, *, outside: bool) -> str:
+def _box(box: dict[str, float]) -> tuple[str, str]:
     x, y, w, h = (box[name] for name in ("x", "y", "w", "h"))
+    return "box", f'xtl="{x:.2f}" ytl="{y:.2f}" xbr="{x + w:.2f}" ybr="{y + h:.2f}"'
+
+
+def _polygon(rle: dict[str, Any]) -> tuple[str, str]:
+    return "polygon", f'points="{";".join(f"{x:.2f},{y:.2f}" for x, y in outlines(rle)[0])}"'
+
+
+def _shape(frame: int, name: str, place: str, object_id: str, *, outside: bool) -> str:
     return (
-        f'    <box frame="{frame}" outside="{int(outside)}" occluded="0" keyframe="1" xtl="{x:.2f}" ytl="{y:.2f}" '
-        f'xbr="{x + w:.2f}" ybr="{y + h:.2f}" z_order="0">\n'
-        f'      <attribute name="object_id">{escape(object_id)}</attribute>\n    </box>\n'
+        f'    <{name} frame="{frame}" outside="{int(outside)}" occluded="0" keyframe="1" {place} z_order="0">\n'
+        f'      <attribute name="object_id">{escape(object_id)}</attribute>\n    </{name}>\n'
     )

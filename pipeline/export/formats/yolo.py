@@ -9,18 +9,16 @@ from __future__ import annotations
 import json
 from typing import Any, Literal
 
-import cv2
-import numpy as np
 from pycocotools import mask as coco
 
 from pipeline.export.export_clip import ExportClip
 from pipeline.export.formats.categories import Categories
+from pipeline.export.formats.outlines import outlines
 from pipeline.export.options import ExportOptions, Split
 from pipeline.export.sink import Sink
 
 Shape = Literal["box", "segment"]
 _FRAMES_AT_ONCE = 64
-_FEWEST_POINTS = 3
 
 
 class Yolo:
@@ -63,16 +61,6 @@ class Yolo:
             x, y, w, h = coco.toBbox(row["mask"]).tolist()
             values = [(x + w / 2) / width, (y + h / 2) / height, w / width, h / height]
         else:
-            values = (_outline(row["mask"]) / (width, height)).ravel().tolist()
+            values = (outlines(row["mask"])[0] / (width, height)).ravel().tolist()
         number = self._categories.number(row["category"]) - 1
         return f"{number} {' '.join(f'{min(max(value, 0.0), 1.0):.6f}' for value in values)}\n"
-
-
-def _outline(rle: dict[str, Any]) -> np.ndarray:
-    """The outline of the mask's largest piece, float64 [n, 2], 3 points or more."""
-    contours, _ = cv2.findContours(coco.decode(rle), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
-    largest = max(contours, key=cv2.contourArea)
-    if len(largest) < _FEWEST_POINTS:
-        x, y, w, h = coco.toBbox(rle)
-        return np.array([(x, y), (x + w, y), (x + w, y + h), (x, y + h)])
-    return largest.reshape(-1, 2) + 0.5

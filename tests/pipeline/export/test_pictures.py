@@ -262,6 +262,7 @@ def test_options_that_do_not_go_together(example: ExampleRun, tmp_path: Path) ->
     for make, message in (
         (lambda: ExportOptions(run, "x", "cvat", images=True), "--images: cvat has no pictures"),
         (lambda: ExportOptions(run, "x", "davis", val=0.2), "--val: only for the formats coco"),
+        (lambda: ExportOptions(run, "x", "davis", polygons=True), "--polygons: only for the formats coco, cvat"),
         (lambda: ExportOptions(run, "x", "coco", val=1.0), "--val 1.0: expected a fraction"),
         (lambda: ExportOptions(run, "x", "coco", all_frames=True), "--all-frames: only with --images"),
         (lambda: export_run(ExportOptions(run, str(tmp_path / "x"), "coco", single, val=0.5)), "only one clip"),

@@ -57,7 +57,7 @@ cluster: $(STAMP)  ## run the demo corpus on a cluster of three nodes with objec
 	@$(BIN)/python -m infra.local.cluster $(ARGS)
 
 test: $(STAMP)  ## run all tests, in two processes
-	@$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder $(ARGS)
+	@$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder --durations 40 $(ARGS)
 
 lint: $(STAMP)  ## check style, imports, types, and that nothing is there unused
 	@$(BIN)/ruff check .

@@ -48,7 +48,7 @@ def finish_objects(
         height, width: the frame's size in pixels.
         rule: how a mask becomes a rotated box.
         params: the tracker's. Where objects are chosen together, masks at one place are divided, each pixel to the
-            object whose box's centre is nearer.
+            object whose box's centre is nearer; a lost object leaves its pixels to those that are tracked.
 
     Raises:
         TrackError: an answer cannot be finished.
@@ -62,7 +62,8 @@ def finish_objects(
             divided = divide([answers[place] for place in places])
             for place, answer in zip(places, divided, strict=True):
                 masks[place] = _finished(answer, height, width, rule)
-            overlaps = _overlaps(masks)
+            lost = np.array([answer.is_lost for answer in answers])
+            overlaps = np.where(lost[:, None], overlaps, _overlaps(masks))
         presences = shared_presence(presences, overlaps)
     return [
         FinishedObject(
@@ -96,7 +97,12 @@ def _bbox(answer: ObjectAnswer, mask: FinishedMask, params: TrackerParams) -> ND
 
 
 def divide(answers: Sequence[ObjectAnswer]) -> list[ObjectAnswer]:
-    """The answers with masks that end where another of these objects is nearer, in sizes of its box."""
+    """The answers with masks that end where another of these objects is nearer, in sizes of its box.
+
+    Where some are tracked, they alone are divided among, and the masks of the lost ones are empty.
+    """
+    lost = np.array([answer.is_lost for answer in answers])
+    further = np.where(lost & ~lost.all(), np.inf, 0.0)
     boxes = np.stack([answer.box for answer in answers])
     centres, sizes = boxes[:, :2] + boxes[:, 2:] / 2, np.sqrt(np.maximum(boxes[:, 2:].prod(1), 1.0))
     cut = []
@@ -107,7 +113,7 @@ def divide(answers: Sequence[ObjectAnswer]) -> list[ObjectAnswer]:
         columns, rows = x + steps * width, y + steps * height
         across, down = columns - centres[:, :1], rows - centres[:, 1:]
         distance = (across[:, None] ** 2 + down[:, :, None] ** 2) / sizes[:, None, None] ** 2
-        own = np.where(distance.argmin(0) == place, probability, np.float32(0))
+        own = np.where((distance + further[:, None, None]).argmin(0) == place, probability, np.float32(0))
         cut.append(replace(answer, output=replace(answer.output, mask_probability=own)))
     return cut
 

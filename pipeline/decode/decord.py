@@ -25,6 +25,9 @@ from pipeline.decode.excerpts import FORMATS, Excerpt, ExcerptReader, plan_excer
 EXACT = "1e-9"
 """decord's fault_tol for which the first repeated frame is an error (0 and -1 mean: repeat without a word)."""
 
+LARGEST_PICTURE = 1280 * 720
+"""Pixels of a picture up to which decord decodes: beyond, an excerpt costs half as much again as PyAV."""
+
 
 class DecordWrong(Exception):
     """decord gave another frame than PyAV: nothing it gave in this range can be trusted."""
@@ -38,9 +41,12 @@ def suits(index: VideoIndex, start: int, end: int, stride: int) -> bool:
     """Whether decord is worth asking.
 
     The range must fall into excerpts. decord turns frames upright and never mirrors them, and it converts every frame
-    to RGB: with a stride PyAV gives the same frames for less.
+    to RGB: with a stride PyAV gives the same frames for less. So it does for pictures of more than `LARGEST_PICTURE`,
+    of which an excerpt holds few.
     """
-    return stride == 1 and not index.orientation.mirrored and plan_excerpts(index, start, end) is not None
+    if stride > 1 or index.orientation.mirrored or index.width * index.height > LARGEST_PICTURE:
+        return False
+    return plan_excerpts(index, start, end) is not None
 
 
 class DecordDecoder:

@@ -22,7 +22,7 @@ from model.video.index import VideoIndex
 LARGEST = 384 << 20
 """An excerpt has at most this many bytes of decoded frames: what decord may hold at worst."""
 
-USUAL = 128 << 20
+USUAL = 256 << 20
 """Short groups of pictures are put together to excerpts of about this size."""
 
 LARGEST_FILE = 64 << 20

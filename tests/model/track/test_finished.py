@@ -68,6 +68,20 @@ def test_chosen_together_masks_at_one_place_are_divided_by_the_nearer_centre() -
     assert finished(*apart, preset="robust")["a"].mask.area == finished(*apart)["a"].mask.area
 
 
+def test_a_lost_object_leaves_the_pixels_to_the_one_that_is_tracked() -> None:
+    def made(name: str, is_searched: bool) -> ObjectAnswer:
+        found = answer(name, 0.9, 60)
+        output = TrackOutput(0.9, found.box, found.output.mask_probability, found.output.window, 0.5)
+        return replace(found, output=output, is_searched=is_searched)
+
+    pair = finished(made("a", False), made("b", True), preset="robust")
+    assert pair["a"].mask.area == finished(answer("a", 0.9, 60))["a"].mask.area
+    assert (pair["a"].presence, pair["a"].state) == (0.9, "tracked")
+    assert (pair["b"].mask.area, pair["b"].presence, pair["b"].state) == (0, 0.5, "lost")
+    both = finished(made("a", True), made("b", True), preset="robust")
+    assert both["a"].mask.area > 0
+
+
 def test_the_box_given_stays_and_an_empty_mask_has_the_trackers() -> None:
     given = replace(answer("a", 1.0, 40, 1.0), is_start=True)
     assert finished(given, preset="robust")["a"].bbox.tolist() == [20, 20, 40, 40]

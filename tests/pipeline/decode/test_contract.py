@@ -22,6 +22,7 @@ LOST = {"am_invalid_nalu.mp4": [26], "decord_corrupted.mp4": [30]}
 """Frames that nobody can decode."""
 
 BY_PYAV = {
+    "am_bbb_2500ms.ts": "its pictures are larger than 720p",
     "am_hlg10.mp4": "10 bits: decord's conversion to RGB differs",
     "am_invalid_nalu.mp4": "a frame cannot be decoded",
     "am_vvc_unsupported.mp4": "10 bits: decord's conversion to RGB differs",

@@ -168,6 +168,13 @@ def test_a_stride_is_left_to_pyav(video: tuple[Path, Plain]) -> None:
     assert read.end.decoder == "pyav" and list(read.frames) == list(range(0, 60, 3))
 
 
+def test_large_pictures_are_left_to_pyav_which_has_them_for_less(tmp_path: Path) -> None:
+    path = make_video(tmp_path / "large.mp4", 3, width=1296, height=720, still=True)
+    assert read_clip(path).end.decoder == "pyav"
+    path = make_video(tmp_path / "hd.mp4", 3, width=1280, height=720, still=True)
+    assert read_clip(path).end.decoder == "decord"
+
+
 def test_the_log_says_why_pyav_decodes(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = make_video(tmp_path / "ten.mp4", 8, pix_fmt="yuv420p10le")
     with caplog.at_level("INFO", clip_module.__name__):

@@ -54,7 +54,7 @@ def test_a_clip_that_kills_its_actor_is_one_failed_row(
     tmp_path: Path, weights: str, last_words: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its shard-mates finish, and so does the other shard that its actor had in hand, and a clip without disk."""
-    monkeypatch.setattr(alone, "PAUSES_S", (0.2, 0.5))
+    monkeypatch.setattr(alone, "PAUSES_S", (0.2,))
     names = ["a", "poison", "b", "c", "full", *"defghij"]  # two a shard
     output = tmp_path / "out"
     options = SegmentOptions(

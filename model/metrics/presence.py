@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+COVERED, MISSED = 0.5, 0.3
+"""A mask covers its object from the first IoU on, and misses it below the second."""
 BINS = 10
 
 

@@ -13,6 +13,7 @@ import torch
 import typer
 
 from model.command_line import add_command
+from model.metrics.presence import MISSED
 from model.network.inference import resolve_precision
 from model.tracker import load_params, params_from_json
 from model.tracker.presence import presence_of
@@ -26,7 +27,7 @@ from model.training.data.training_store import write_store
 from model.training.evaluate import ClipSet, Result, evaluate, load_clips, table
 from model.training.loop import train
 from model.training.options import Recipe
-from model.training.presence.fit import MISSED, cross_validate, fit_presence
+from model.training.presence.fit import cross_validate, fit_presence
 from model.training.presence.record import play_sequences, record_presence
 from model.training.release.bundle import DATA, LICENCE, NAME, run_settings, write_bundle
 from model.training.release.card import render_card

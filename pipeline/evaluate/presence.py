@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from model.metrics.presence import COVERED, MISSED, average_precision, calibration_error, roc_auc
 from pipeline.evaluate.vos import JudgedRow, ObjectScores
 
-COVERED, MISSED = 0.5, 0.3
-"""A mask covers its object from the first IoU on, and misses it below the second."""
 FOUND_WITHIN = 15
 """Judged frames after an object's return within which its track is to be back."""
 
@@ -162,8 +161,6 @@ def _mean(values: NDArray[Any]) -> float:
 def _figures(
     probability: NDArray[np.float64], missed: NDArray[np.bool_], covered: NDArray[np.bool_]
 ) -> ProbabilityFigures:
-    from model.metrics.presence import average_precision, calibration_error, roc_auc
-
     return ProbabilityFigures(
         roc_auc(-probability, missed), average_precision(-probability, missed), calibration_error(probability, covered)
     )

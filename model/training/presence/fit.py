@@ -14,12 +14,10 @@ from numpy.typing import NDArray
 
 from model.engine import Engine
 from model.metrics import region_j
-from model.metrics.presence import average_precision, calibration_error, roc_auc
+from model.metrics.presence import COVERED, MISSED, average_precision, calibration_error, roc_auc
 from model.tracker.presence import CUES, PresenceFit
 from model.training.evaluate import HeldOutClip, pasted, track
 
-COVERED, MISSED = 0.5, 0.3
-"""A mask covers its object from the first IoU on, and misses it below the second."""
 FOLDS = 5
 _UNTOUCHED = 3.0  # weight of the rows of a clip without trouble: most clips of a corpus are such
 _RIDGE = 5.0

@@ -185,9 +185,10 @@ class BatchRunner(threading.Thread):
         else:
             result = results[0]
             cues = track.memory.cues(result.evidence, result.score, track.state, result.state)
-            presence = float(self._presence.probability(cues))
+            probability = float(self._presence.probability(cues))
+            presence = self._presence.shown(probability)
             if track.recovery is not None:
-                track.recovery.followed(presence, result.state, peak_place(request.crops[0], result.evidence))
+                track.recovery.followed(probability, result.state, peak_place(request.crops[0], result.evidence))
         result = results[chosen]
         track.state = result.state
         output = TrackOutput(
@@ -207,10 +208,10 @@ class BatchRunner(threading.Thread):
     ) -> tuple[int, float, np.ndarray]:
         """Judge the looks of a lost track: which is the answer, its presence and cues."""
         cues = np.array([memory.glance(result.evidence, result.score) for result in results])
-        presences = self._presence.probability(cues)
+        probabilities = self._presence.probability(cues).tolist()
         peaks = [peak_place(crop, result.evidence) for crop, result in zip(request.crops, results, strict=True)]
-        chosen = recovery.searched(presences.tolist(), [result.state for result in results], peaks)
-        presence = float(presences[chosen])
+        chosen = recovery.searched(probabilities, [result.state for result in results], peaks)
+        presence = self._presence.shown(probabilities[chosen])
         if recovery.is_lost:
             return chosen, presence if recovery.has_find else min(presence, UNCONFIRMED), cues[chosen]
         memory.resume(results[chosen].evidence)

@@ -115,16 +115,25 @@ class PresenceFit:
         mean, scale: of each of `CUES` where it was fitted.
         weights: of each of `CUES`, of its distance from the mean in scales.
         bias: added to their sum, which is the logit of the probability.
+        odds: what a row's odds are multiplied by, see `shown`.
     """
 
     mean: tuple[float, ...]
     scale: tuple[float, ...]
     weights: tuple[float, ...]
     bias: float
+    odds: float = 1.0
 
     def probability(self, cues: NDArray[np.float64]) -> NDArray[np.float64]:
         """The probability that the mask covers the object (IoU of 0.5 or more) of cues [..., len(CUES)]."""
         return 1 / (1 + np.exp(-(self.distance(cues) @ np.asarray(self.weights) + self.bias)))
+
+    def shown(self, probability: float) -> float:
+        """The presence of a row: the probability with its odds multiplied, as clips that the fit has not seen ask for.
+
+        What the tracker decides by presence it decides by the probability itself.
+        """
+        return probability * self.odds / (1 + probability * (self.odds - 1))
 
     def distance(self, cues: NDArray[np.float64]) -> NDArray[np.float64]:
         """How far cues [..., len(CUES)] lie from the mean, in scales; 0 where there is none (NaN)."""
@@ -133,7 +142,7 @@ class PresenceFit:
     def to_dict(self) -> dict[str, Any]:
         """As JSON values, with the cues by name."""
         rows = zip(CUES, self.mean, self.scale, self.weights, strict=True)
-        return {"bias": self.bias, "cues": {name: list(values) for name, *values in rows}}
+        return {"bias": self.bias, "odds": self.odds, "cues": {name: list(values) for name, *values in rows}}
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> PresenceFit:
@@ -143,15 +152,15 @@ class PresenceFit:
             PresenceError: it is of other cues, or a value is no finite number or a scale is not above 0.
         """
         try:
-            names, bias = tuple(record["cues"]), float(record["bias"])
+            names, bias, odds = tuple(record["cues"]), float(record["bias"]), float(record.get("odds", 1.0))
             mean, scale, weights = zip(*(map(float, values) for values in record["cues"].values()), strict=True)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise PresenceError(f"the record of presence is not that of a fit: {error}") from error
         if names != CUES:
             raise PresenceError(f"the record of presence is of the cues {', '.join(names)}, not of {', '.join(CUES)}")
-        if not np.isfinite([bias, *mean, *scale, *weights]).all() or min(scale) <= 0:
+        if not np.isfinite([bias, odds, *mean, *scale, *weights]).all() or min(odds, *scale) <= 0:
             raise PresenceError("the record of presence holds a value that is not finite, or a scale of 0 or less")
-        return cls(mean, scale, weights, bias)
+        return cls(mean, scale, weights, bias, odds)
 
 
 def presence_of(metadata: Mapping[str, Any]) -> PresenceFit:

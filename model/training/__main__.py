@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -173,6 +173,7 @@ def presence_command(
     out: Annotated[Path, typer.Option(help="the weights file to write, with the fit in its record")],
     split: str = "train",
     sequence: Annotated[list[str] | None, typer.Option(help="only these; may be repeated")] = None,
+    odds: Annotated[float, typer.Option(help="what the odds of rows are multiplied by, see docs/training.md")] = 1.0,
     seed: int = 1,
     threads: int = 2,
 ) -> None:
@@ -193,7 +194,7 @@ def presence_command(
                 f"{name}: AUROC {judged.auc:.3f}, AP {judged.precision:.3f}, ECE {judged.calibration:.3f} "
                 f"({judged.frames} frames, {judged.missed} missed)"
             )
-        record_presence(weights, out, fit_presence(clips))
+        record_presence(weights, out, replace(fit_presence(clips), odds=odds))
         typer.echo(json.dumps(fit_presence(clips, with_likeness=False).to_dict()))
 
 

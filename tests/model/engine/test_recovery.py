@@ -45,6 +45,14 @@ def test_a_lost_track_has_two_windows_in_one_batch_and_little_presence(model, fr
             assert engine.stats().steps == PATIENCE + 2 + turn
 
 
+def test_the_odds_of_rows_decide_nothing(model, frames):
+    with Engine(model, PARAMS, presence=replace(always(-1.2), odds=2.0)) as engine:
+        track, _ = engine.init(frames[0], BOXES[0]).result()
+        outputs = [engine.step(track, frames[1]).result() for _ in range(PATIENCE)]
+    assert [output.presence for output in outputs] == pytest.approx([2 / (2 + np.exp(1.2))] * PATIENCE)
+    assert outputs[0].presence > LOST_BELOW and track.recovery.is_lost
+
+
 def test_what_is_found_again_goes_on_from_there(model, frames):
     with Engine(model, PARAMS, presence=always(-3.0)) as lost:
         track, _ = lost.init(frames[0], BOXES[0]).result()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -91,7 +92,7 @@ def test_cues_of_a_track_that_stays_moves_shrinks_and_changes() -> None:
 def test_a_fit_comes_back_from_its_record_and_judges_one_row_as_many() -> None:
     rng = np.random.default_rng(0)
     mean, scale, weights = (tuple(row) for row in rng.uniform(0.5, 2, (3, len(CUES))).tolist())
-    fit = PresenceFit(mean, scale, weights, bias=0.25)
+    fit = PresenceFit(mean, scale, weights, bias=0.25, odds=2.0)
     again = presence_of({"presence": fit.to_dict()})
     cues = rng.normal(size=(5, len(CUES)))
     assert again == fit and presence_of({}) is GENERIC
@@ -100,10 +101,17 @@ def test_a_fit_comes_back_from_its_record_and_judges_one_row_as_many() -> None:
     assert [float(fit.probability(row)) for row in cues] == pytest.approx(probability.tolist())
 
 
+def test_a_row_shows_the_probability_with_its_odds_multiplied() -> None:
+    fit = replace(GENERIC, odds=2.0)
+    assert [fit.shown(p) for p in (0.0, 0.2, 0.5, 1.0)] == pytest.approx([0, 0.4 / 1.2, 2 / 3, 1])
+    assert GENERIC.shown(0.3) == pytest.approx(0.3)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         (lambda record: record.pop("bias"), "not that of a fit"),
+        (lambda record: record.update(odds=0), "a scale of 0"),
         (lambda record: record["cues"].pop("jump"), "is of the cues"),
         (lambda record: record["cues"]["jump"].__setitem__(1, 0.0), "a scale of 0"),
         (lambda record: record["cues"]["jump"].__setitem__(2, math.nan), "not finite"),

@@ -7,7 +7,7 @@ import re
 import shutil
 from collections import Counter, defaultdict
 from collections.abc import Callable
-from itertools import combinations, pairwise
+from itertools import combinations, groupby, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -173,6 +173,15 @@ def long_shown(example: ExampleRun) -> list[tuple]:
     return rows
 
 
+def times_lost(example: ExampleRun) -> list[tuple]:
+    rows = []
+    for key, items in tracks_of(example).items():
+        runs = [len(list(run)) for is_lost, run in groupby(items, key=lambda t: t.is_lost) if is_lost]
+        if runs:
+            rows.append((*key, len(runs), sum(runs), max(runs)))
+    return sorted(rows, key=lambda row: (-row[4], *row[:2]))
+
+
 TRUTH: list[Callable[[ExampleRun], list[tuple]]] = [
     ends,
     totals,
@@ -186,10 +195,11 @@ TRUTH: list[Callable[[ExampleRun], list[tuple]]] = [
     views,
     kinds,
     long_shown,
+    times_lost,
 ]
 
 
-@pytest.mark.parametrize("number", range(12), ids=TITLES)
+@pytest.mark.parametrize("number", range(13), ids=TITLES)
 def test_both_forms_give_the_truth(run: Run, example: ExampleRun, number: int) -> None:
     want = TRUTH[number](example)
     assert want
@@ -202,8 +212,8 @@ def test_both_forms_give_the_truth(run: Run, example: ExampleRun, number: int) -
     assert same(in_frame.rows(), want), f"Polars gives {in_frame.rows()}, the truth is {want}"
 
 
-def test_there_are_twelve() -> None:
-    assert len(BLOCKS) == len(TITLES) == len(TRUTH) == 12
+def test_there_are_thirteen() -> None:
+    assert len(BLOCKS) == len(TITLES) == len(TRUTH) == 13
     assert all(sorted(block) == ["python", "sql"] for block in BLOCKS)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Collection
 
 from pipeline.actor.engine import EngineBuilder
@@ -66,6 +67,7 @@ class Replacement:
             staged.refresh()
         done, todo = to_replace(prepared.manifest, self._index.hashes, staged.hashes)
         if todo:
+            print(f"{todo} clips changed since they were finished: running them again", file=sys.stderr, flush=True)
             counts = self._segment(staged, done, todo, lease, attempt)
             staged.refresh()
             _, todo = to_replace(prepared.manifest, self._index.hashes, staged.hashes)

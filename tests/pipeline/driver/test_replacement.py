@@ -108,7 +108,8 @@ def test_what_changed_is_run_again_and_nothing_else(tmp_path: Path, capsys: pyte
     assert run(prepared(tmp_path, new, "run-3", replace_changed=True), tmp_path) == (0, ["d", "b"])
     assert rows(tmp_path) == new
     assert open_run(str(tmp_path / "out")).masks(clip_id=["a", "c"]).arrow().equals(before)
-    assert "1 replaced" in capsys.readouterr().out
+    said = capsys.readouterr()
+    assert "1 clips changed since they were finished" in said.err and "1 replaced" in said.out
     assert json.loads((tmp_path / "out" / "_runs" / "run-3" / "report.json").read_text())["replaced"] == 1
     assert check_promise(str(tmp_path / "out")) == dict.fromkeys("abcd", "ok")
     assert run(prepared(tmp_path, new, "run-4", replace_changed=True), tmp_path) == (0, [])

@@ -36,7 +36,7 @@ from tests.infra.test_monitoring import expressions, metric_names
 
 # Nothing is exported of devices that were lost until one is.
 AFTER_A_LOSS = {"ray_siammask_device_losses_total"}
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(500)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 
 @dataclass

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from benchmarks.null_model import build_null_engine
 from model import track_video
 from pipeline.driver.run import run
 from pipeline.plan.options import SegmentOptions
@@ -41,7 +42,7 @@ def test_every_frame_has_its_row(ray_local: None, shared: Path, tmp_path: Path, 
     (tmp_path / "m.jsonl").write_text("".join(json.dumps(clip) + "\n" for clip in clips))
     output = tmp_path / "out"
     options = SegmentOptions(str(tmp_path / "m.jsonl"), str(output), decoder=decoder, report=False)  # type: ignore[arg-type]
-    assert run(options) == 0
+    assert run(options, build_engine=build_null_engine) == 0
     rows = {row["clip_id"]: row for row in pq.read_table(output / "clips").to_pylist()}
     masks = pq.read_table(output / "masks", columns=["clip_id", "frame_index", "pts_s"]).to_pylist()
     times: dict[str, dict[int, float]] = {}

@@ -8,7 +8,10 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+import torch
+
 from model.network import SiamMaskConfig
+from model.network.inference import resolve_precision
 from model.tracker.crop import SEARCH_SIZE
 from model.training.data.pairs import PairRules
 from model.training.losses import LossWeights
@@ -20,6 +23,15 @@ Stage = Literal["joint", "base", "refine"]
 Schedule = Literal["cosine", "published"]
 TrainingPrecision = Literal["bf16", "fp32"]
 REFINE_SEARCH_SIZE = 143
+
+
+def usual_precision() -> TrainingPrecision:
+    """bf16 where this machine has a GPU or a CPU with instructions for it, without which it is many times slower."""
+    if torch.cuda.is_available():
+        return "bf16"
+    return "bf16" if resolve_precision("auto", "cpu") == "bf16" else "fp32"
+
+
 # What cannot change between a checkpoint and the run that takes it up.
 _FIXED = (
     "network", "stage", "schedule", "batch_size", "seed", "held_out", "pairs", "weights", "unfreeze_at", "unfreeze_more"
@@ -41,7 +53,7 @@ class TrainingConfig:
         unfreeze_more: the same for stage 3 and then stage 2; where missing, never.
         average: decay of the averaged weights, which are the result.
         negative_pairs: each search crop also answers the template of another pair.
-        precision: bf16 is autocast to bfloat16.
+        precision: bf16 is autocast to bfloat16; by default as `usual_precision` says.
         log_steps: how often losses are recorded.
         checkpoint_minutes, checkpoint_steps: how often a checkpoint is written; steps count when set.
         validate_steps: how often the held-out sequences are tracked; 0 is never.
@@ -66,7 +78,7 @@ class TrainingConfig:
     clip_norm: float = 10.0
     average: float = 0.996
     negative_pairs: bool = True
-    precision: TrainingPrecision = "bf16"
+    precision: TrainingPrecision = field(default_factory=usual_precision)
     seed: int = 1
     workers: int = 1
     log_steps: int = 20

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from typer import Option
 
 from model.network import SiamMaskConfig
 from model.network.siammask import Variant
-from model.training.config import HELD_OUT, Schedule, Stage, TrainingConfig, TrainingPrecision
+from model.training.config import HELD_OUT, Schedule, Stage, TrainingConfig, usual_precision
 from model.training.data.pairs import PairRules
 from model.training.losses import LossWeights
 
@@ -47,7 +47,9 @@ class Recipe:
     ] = 0.0
     search_zoom: Annotated[float, Option(help="range of the object's scale in the search window")] = 0.18
     distractors: Annotated[float, Option(help="share of search windows with another object pasted in")] = 0.25
-    precision: Annotated[TrainingPrecision, Option(help="bf16 (autocast) or fp32")] = "bf16"
+    precision: Annotated[
+        Literal["auto", "bf16", "fp32"], Option(help="bf16 (autocast) or fp32; auto is bf16 where the machine has it")
+    ] = "auto"
     held_out: Annotated[
         tuple[str, ...], Option(help="sequence to leave out; may be repeated [those of the card]")
     ] = ()
@@ -105,7 +107,7 @@ class Recipe:
                 learning_rate=self.learning_rate or _RATES.get(self.schedule, 1e-3),
                 unfreeze_at=self.unfreeze_at,
                 unfreeze_more=tuple(float(share) for share in self.unfreeze_more.split(",") if share.strip()),
-                precision=self.precision,
+                precision=usual_precision() if self.precision == "auto" else self.precision,
                 seed=self.seed,
                 workers=workers,
                 log_steps=self.log_every,

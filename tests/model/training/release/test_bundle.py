@@ -59,7 +59,7 @@ def test_the_card_has_the_table_the_licence_and_the_commands(tmp_path: Path) -> 
 
 
 def test_the_card_tells_of_the_run_that_a_run_started_from(tmp_path: Path) -> None:
-    first = TrainingConfig(minutes=12, batch_size=8)
+    first = TrainingConfig(minutes=12, batch_size=8, precision="bf16")
     pairs = replace(first.pairs, search_zoom=0.3, distractor_share=0.5)
     second = replace(
         first, steps=2600, batch_size=12, pairs=pairs, schedule="published", unfreeze_at=0.2, unfreeze_more=(0.4,),

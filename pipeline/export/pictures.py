@@ -30,7 +30,7 @@ def write_pictures(sink: Sink, clip: ExportClip, options: ExportOptions) -> Expo
         ExportError: its frames are of another size than the tracked ones.
         StorageError: a file cannot be written.
 
-    After an error no picture of the clip is left.
+    After one of the first two no picture of the clip is left.
     """
     wanted = set(clip.frames)
     if options.format in OF_SINGLE_FRAMES and not options.all_frames:

@@ -73,7 +73,9 @@ def test_features_move_with_the_image(backbone: str) -> None:
     with torch.no_grad():
         left = model.features(image[..., :255]).stage3
         right = model.features(image[..., 8:]).stage3
-    torch.testing.assert_close(left[..., 8:-8, 9:-7], right[..., 8:-8, 8:-8], rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(
+        left[..., 8:-8, 9:-7], right[..., 8:-8, 8:-8], rtol=1e-3, atol=1e-5 * left.abs().max().item()
+    )
 
 
 def test_mask63_reads_the_same_in_training_and_inference_wiring() -> None:
@@ -100,7 +102,7 @@ def test_mask_vectors_of_chosen_places_are_those_of_the_whole_response(backbone:
         features = model.features(torch.rand(2, 3, 255, 255) * 255)
         whole = vectors_at(model.mask_response(template, features), *where)
         vectors = model.mask_vectors(model.patches(features, *where), template.mask[where[0]])
-        torch.testing.assert_close(vectors, whole, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(vectors, whole, rtol=1e-4, atol=1e-5 * whole.abs().max().item())
 
 
 def test_config_refuses_what_it_does_not_know() -> None:

@@ -8,6 +8,7 @@ It writes `docs/gpu/<card>.md`. Exit status 0: all is well; 1: something is not;
 from __future__ import annotations
 
 import contextlib
+import functools
 import re
 import subprocess
 import sys
@@ -27,6 +28,9 @@ from benchmarks.hardware import describe
 from benchmarks.networks import forward_rate
 from benchmarks.tables import markdown
 from model.engine import Engine, TrackOutput
+from model.engine.stepper import Stepper
+from model.engine.trial_book import TrialBook
+from model.engine.ways import fastest_stepper
 from model.network import SiamMask
 from model.network.cuda import cuda_fault
 from model.network.inference import Precision
@@ -88,7 +92,7 @@ class Card:
 def prove(card: Card) -> list[Verdict]:
     """Run every part; one that raises is not well."""
     verdicts = []
-    for part in (_agreement, _company, _memory, _failures, _speed):
+    for part in (_agreement, _company, _memory, _failures, _ways, _speed):
         began = time.perf_counter()
         try:
             well, detail = part(card)
@@ -151,6 +155,25 @@ def _failures(card: Card) -> tuple[bool, str]:
         said = (done.stdout.strip() or done.stderr.strip()).splitlines()
         details.append(f"{name}: {said[-1] if said else f'exit status {done.returncode}'}")
     return well, "; ".join(details) or "none tried"
+
+
+def _ways(card: Card) -> tuple[bool, str]:
+    """the ways to compute a step: milliseconds a step, how far it is from float32"""
+    model, details = lively_model("resnet18", "three"), []
+    for precision in card.precisions:
+        stepper = _stepper(model, card, precision)
+        exact = functools.partial(_stepper, model, card, "fp32")
+        _, trials = fastest_stepper(stepper, exact, key="", seconds=card.seconds, book=TrialBook(None))
+        told = (
+            f"{trial.way} {trial.fault or f'{1e3 * (trial.seconds or 0):.2f} ms, {trial.deviation:.2g}'}"
+            for trial in trials
+        )
+        details.append(f"{precision}: {'; '.join(told)}")
+    return True, ". ".join(details)
+
+
+def _stepper(model: SiamMask, card: Card, precision: Precision) -> Stepper:
+    return Stepper(model, PRESETS["vot"], device=card.device, precision=precision, batch_sizes=card.batch_sizes)
 
 
 def _speed(card: Card) -> tuple[bool, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
@@ -49,6 +49,7 @@ class NullEngine:
     """
 
     precision = "fp32"
+    trials: Sequence[Any] = ()
 
     def __init__(self, frame_s: float = 0.0, at_first: Callable[[], None] = lambda: None) -> None:
         self._frame_s, self._at_first = frame_s, at_first

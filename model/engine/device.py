@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+
+_BEFORE_RECORDING = 3
 
 
 class Arrival(Protocol):
@@ -29,6 +31,11 @@ class Device(Protocol):
     @property
     def torch_device(self) -> torch.device: ...
 
+    @property
+    def kind(self) -> str:
+        """What it is, in the words of its driver: devices of one kind compute alike."""
+        ...
+
     def host(self, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
         """Memory on the host for copies to and from the device, with any content."""
         ...
@@ -45,6 +52,14 @@ class Device(Protocol):
         """How the network is to be computed; `exact`: in float32 as it is written."""
         ...
 
+    def record(self, work: Callable[[], Sequence[Tensor]]) -> tuple[Sequence[Tensor], Callable[[], None]]:
+        """Record what this work does on the device, which always has the same tensors to read.
+
+        Returns:
+            The tensors of its answers, and what does all of it again, into these.
+        """
+        ...
+
     def release_memory(self) -> None:
         """Give back what is kept for later tensors."""
         ...
@@ -55,6 +70,7 @@ class Cpu:
     """The CPU, which has computed all when a call returns."""
 
     torch_device: torch.device
+    kind: str = "cpu"
 
     def host(self, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
         return torch.empty(tuple(shape), dtype=dtype)
@@ -68,6 +84,16 @@ class Cpu:
     def settings(self, *, exact: bool) -> AbstractContextManager[None]:
         return nullcontext()
 
+    def record(self, work: Callable[[], Sequence[Tensor]]) -> tuple[Sequence[Tensor], Callable[[], None]]:
+        """A CPU has nothing to record: the work is done again."""
+        answers = work()
+
+        def again() -> None:
+            for answer, made in zip(answers, work(), strict=True):
+                answer.copy_(made)
+
+        return answers, again
+
     def release_memory(self) -> None:
         """Nothing is kept."""
 
@@ -77,6 +103,10 @@ class Cuda:
     """A GPU, through page-locked memory, so that no copy waits."""
 
     torch_device: torch.device
+
+    @property
+    def kind(self) -> str:
+        return torch.cuda.get_device_name(self.torch_device)
 
     def host(self, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
         return torch.empty(tuple(shape), dtype=dtype, pin_memory=True)
@@ -106,6 +136,19 @@ class Cuda:
             (cudnn.conv, "fp32_precision", precision),
             (cudnn.rnn, "fp32_precision", precision),
         )
+
+    def record(self, work: Callable[[], Sequence[Tensor]]) -> tuple[Sequence[Tensor], Callable[[], None]]:
+        """As a CUDA graph. What cuDNN measures, and libraries set up, comes before, on a stream beside the current."""
+        current, beside = torch.cuda.current_stream(self.torch_device), torch.cuda.Stream(self.torch_device)
+        beside.wait_stream(current)
+        with torch.cuda.stream(beside):
+            for _ in range(_BEFORE_RECORDING):
+                work()
+        current.wait_stream(beside)
+        graph: Any = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, capture_error_mode="thread_local"):  # other threads may ask for memory meanwhile
+            answers = work()
+        return answers, graph.replay
 
     def release_memory(self) -> None:
         torch.cuda.empty_cache()

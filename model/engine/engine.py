@@ -21,6 +21,7 @@ from model.engine.request_queue import RequestQueue
 from model.engine.runner import BatchRunner
 from model.engine.stepper import Stepper
 from model.engine.track import Request, Track, TrackOutput, init_request, step_request
+from model.engine.ways import Trial, fastest_stepper
 from model.network import SiamMask
 from model.network.inference import Precision
 from model.tracker import TrackerParams
@@ -61,6 +62,9 @@ class Engine:
         compiled: compile the step with `torch.compile`: about a minute for each batch size that occurs, the
             smallest before this returns, so that a missing compiler shows. A compiled step has one runner.
 
+    On a GPU the ways to compute a step are tried first (`model.engine.ways`), for some seconds where this kind of GPU
+    is new; `trials` says what came of them.
+
     On a CPU the network has as many threads as torch uses in the thread that makes the engine. The runners set torch's
     number of threads to their own parts of them, which other threads of the process see too; `close` sets it back.
     """
@@ -87,6 +91,9 @@ class Engine:
         self._stepper = Stepper(
             model, params, device=device, precision=precision, batch_sizes=batch_sizes, compiled=compiled
         )
+        self.device_kind, self.trials = self._stepper.device.kind, list[Trial]()
+        if on_cuda and not compiled:
+            self._stepper, self.trials = _fastest(self._stepper, model, params, device, precision)
         threads = 1 if on_cuda else torch.get_num_threads()
         runners, depth = 1 if on_cuda or compiled else threads, 2 if on_cuda else 1
         self._queue = RequestQueue(runners=runners, depth=depth, threads=threads, limit=max_tracks)
@@ -167,6 +174,19 @@ class Engine:
 
     def _submit(self, request: Request) -> Future[Any]:
         return request.future if self._queue.put(request) else _failed(self._queue.refusal())
+
+
+def _fastest(
+    stepper: Stepper, model: SiamMask, params: TrackerParams, device: torch.device | str, precision: Precision
+) -> tuple[Stepper, list[Trial]]:
+    """The stepper that goes the fastest way on this device, and what came of all ways."""
+
+    def exact() -> Stepper:
+        if precision == "fp32":
+            return stepper
+        return Stepper(model, params, device=device, precision="fp32", batch_sizes=stepper.batch_sizes)
+
+    return fastest_stepper(stepper, exact, key=f"{precision} {model.config} torch {torch.__version__}")
 
 
 def _failed(error: BaseException) -> Future[Any]:

@@ -6,8 +6,10 @@ the device; `Flight.result` waits once and copies out once.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import torch
@@ -25,6 +27,11 @@ from model.tracker.rivals import MOST_AVOIDED, nearest
 # Columns of the numbers that go in with a search window, and of those that come out.
 _IN = 9  # centre x, centre y, width, height, scale, frame width, frame height, hold, is_free
 _OUT = 7  # centre x, centre y, width, height, score, row, column
+
+
+Step = Callable[[Tensor, Template, Tensor, Tensor | None], tuple[Tensor, Tensor, Tensor]]
+"""Search windows [B, 3, 255, 255], kernels [B, …], numbers [B, 9] and places [B, K, 4] or None make numbers [B, 7],
+masks [B, M, M] and evidence [B, MEASURES + C]."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,12 +101,15 @@ class Flight:
 class Stepper:
     """Runs batches of one network on one device.
 
+    Attributes:
+        batch_sizes: sizes that batches are padded to, ascending.
+
     Args:
         model: the network; a prepared copy is made.
         params: the tracker's hyper-parameters.
         device: "cpu", "cuda", "cuda:1", …
         precision: of the network; choices and states are computed in float32 and float64 whatever it is.
-        batch_sizes: sizes that batches are padded to, ascending; empty: never pad.
+        batch_sizes: sizes that batches are padded to; empty: never pad.
         compiled: compile the step with `torch.compile`, once for each of the batch sizes, at its first batch.
     """
 
@@ -122,15 +132,21 @@ class Stepper:
         self._model = prepare(model, torch_device, precision, compiled=compiled)
         self._chooser = Chooser(params, torch_device)
         self._evidence = Evidence(params.mask_threshold, torch_device)
-        self._batch_sizes = tuple(sorted(batch_sizes))
+        self.batch_sizes = tuple(sorted(batch_sizes))
         self._exact = precision == "fp32"
-        self._run = self._step
+        self._run: Step = self.step
         if compiled:
             # One graph a batch size, and other engines of the process do not count; torch's own limit is eight.
             self._run = torch.compile(  # type: ignore[call-overload]
-                self._step, dynamic=False, recompile_limit=len(self._batch_sizes), isolate_recompiles=True
+                self.step, dynamic=False, recompile_limit=len(self.batch_sizes), isolate_recompiles=True
             )
             self._try()
+
+    def running(self, step: Step) -> Self:
+        """This stepper, its network and device, but with another function that computes what `step` does."""
+        other = copy.copy(self)
+        other._run = step
+        return other
 
     @torch.inference_mode()
     def templates(self, crops: Sequence[np.ndarray]) -> list[Template]:
@@ -164,11 +180,10 @@ class Stepper:
         (out, masks, evidence), arrival = self.device.fetch(answers)
         return Flight(count, out, masks, evidence, arrival)
 
-    def _step(
+    def step(
         self, search: Tensor, kernels: Template, numbers: Tensor, avoid: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Search windows [B, 3, 255, 255], kernels [B, …], numbers [B, 9], places [B, K, 4] or None -> numbers [B, 7],
-        masks [B, M, M] and evidence [B, MEASURES + C]."""
+        """A `Step`, as it is written."""
         model, chooser = self._model, self._chooser
         state, scale, frame = numbers[:, :4], numbers[:, 4], numbers[:, 5:7]
         hold, is_free = numbers[:, 7] > 0, numbers[:, 8] > 0
@@ -211,7 +226,7 @@ class Stepper:
         self.launch([StepInput(kernels, search, TrackState(1, 1, 1, 1), 1.0, (1, 1), hold=True)]).result()
 
     def _padded(self, count: int) -> int:
-        return next((size for size in self._batch_sizes if size >= count), count)
+        return next((size for size in self.batch_sizes if size >= count), count)
 
     def _pixels(self, crops: Sequence[np.ndarray], padded: int, side: int, dtype: torch.dtype) -> Tensor:
         """Stack uint8 [side, side, 3] crops into [padded, 3, side, side], channels-last, on the device."""

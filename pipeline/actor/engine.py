@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from model.engine import Engine
 
 EngineBuilder = Callable[[RunModel, Placement, str], Any]
-"""Makes the engine of an actor: a `model.track.object_tracker.TrackingEngine` with `stats`, `close`, `precision`."""
+"""Makes the engine of an actor: a `model.track.object_tracker.TrackingEngine` with `stats`, `close`, `precision`,
+`trials` and, where there are any, `device_kind`."""
 
 
 def build_engine(model: RunModel, placement: Placement, precision: str) -> Engine:

@@ -7,6 +7,7 @@ import logging
 import os
 import threading
 import time
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -72,6 +73,8 @@ class Segmenter:
                     raise DeviceLost(fault) from error
                 raise
         self._engine = GuardedEngine(engine, self._guard)
+        if engine.trials:
+            plan.control.note_steps.remote(engine.device_kind, [asdict(trial) for trial in engine.trials])
         self._settings = ClipSettings(
             stride=options.stride,
             decoder=options.decoder,

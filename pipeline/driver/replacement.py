@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 
 from pipeline.actor.engine import EngineBuilder
 from pipeline.driver.segmentation import Segmentation
@@ -13,8 +13,8 @@ from pipeline.output.lease import Lease, require
 from pipeline.output.replacing import finish_replacing, forget_staged, note_replacement, staging_uri
 from pipeline.plan.prepare import Prepared
 from pipeline.plan.todo import to_replace
+from pipeline.progress.control import RoomState
 from pipeline.progress.counts import Counts
-from pipeline.progress.devices import LostDevice
 
 StagedSegment = Callable[[OutputIndex, ClipHashes, int, Lease, int], Counts]
 
@@ -26,7 +26,7 @@ class Replacement:
         prepared: the run.
         index: of its output.
         build_engine: makes an actor's engine.
-        note_devices: takes the devices that were lost, in the end.
+        note_devices: takes what is known of the devices, in the end.
         segment: in place of the cluster's actors; the first argument is the index of the folder that the rows go to.
 
     Attributes:
@@ -38,7 +38,7 @@ class Replacement:
         prepared: Prepared,
         index: OutputIndex,
         build_engine: EngineBuilder,
-        note_devices: Callable[[Collection[LostDevice]], None],
+        note_devices: Callable[[RoomState], None],
         segment: StagedSegment | None = None,
     ) -> None:
         self._prepared, self._index, self._build_engine = prepared, index, build_engine

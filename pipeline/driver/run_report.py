@@ -6,7 +6,7 @@ import contextlib
 import json
 import logging
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
@@ -16,6 +16,7 @@ from pipeline.job import FAILED, FINISHED, INTERRUPTED, STRICT_FAILED
 from pipeline.output.index import OutputIndex
 from pipeline.plan.prepare import Prepared, config
 from pipeline.plan.todo import finished_clips
+from pipeline.progress.control import RoomState
 from pipeline.progress.counts import Counts
 from pipeline.progress.devices import LostDevice
 from pipeline.report import FigureReader, Figures, RunFacts, write_report
@@ -37,16 +38,23 @@ class RunReport:
         self.reader = FigureReader(prepared.run_id, self._options.stride, self._options.report_clips)
         self.counts = Counts()
         self._lost_devices: Collection[LostDevice] = ()
+        self._steps: Mapping[str, Any] = {}
         self.replaced = 0
         self._began = time.monotonic()
 
     def write_config(self) -> None:
         """Write `config.json`."""
-        self._write_json("config.json", config(self._prepared))
+        self._write_json("config.json", self._config())
 
-    def note_devices(self, lost: Collection[LostDevice]) -> None:
-        """Take the devices that were lost in this run."""
-        self._lost_devices = lost
+    def _config(self) -> dict[str, Any]:
+        return {**config(self._prepared), **({"steps": self._steps} if self._steps else {})}
+
+    def note_devices(self, state: RoomState) -> None:
+        """Take the devices that were lost in this run, and how those there are compute a step: for `config.json`."""
+        self._lost_devices = state.lost
+        if state.steps:
+            self._steps = state.steps
+            self.write_config()
 
     def conclude(self, index: OutputIndex) -> int:
         """Check that every clip has exactly one row, write the report, print the last line."""
@@ -86,7 +94,7 @@ class RunReport:
                 index.refresh()
                 figures = self._figures(index)
             # A failed run ends at once, and may have no Ray any more to draw with.
-            write_report(prepared.output, figures, run=run, config=config(prepared), gallery=status != FAILED)
+            write_report(prepared.output, figures, run=run, config=self._config(), gallery=status != FAILED)
         except Exception as error:
             logger.warning("the run has no report: %s", error)
 

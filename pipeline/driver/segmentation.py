@@ -24,9 +24,9 @@ from pipeline.plan.placement import observe_cluster
 from pipeline.plan.prepare import Prepared
 from pipeline.plan.shards import PLAN_FOLDER, Plan, plan_shards, remove_plans, write_plan
 from pipeline.plan.todo import finished_clips, missing
-from pipeline.progress.control import Control
+from pipeline.progress.control import Control, RoomState
 from pipeline.progress.counts import Counts
-from pipeline.progress.devices import DevicePlace, LostDevice
+from pipeline.progress.devices import DevicePlace
 from pipeline.progress.display import ProgressDisplay
 from pipeline.progress.prometheus import run_started
 
@@ -42,7 +42,7 @@ class Segmentation:
         prepared: the run.
         index: of the folder that the rows go to: the output, or one inside it.
         build_engine: makes an actor's engine.
-        note_devices: takes the devices that were lost, in the end.
+        note_devices: takes what is known of the devices, in the end.
         finished: the clips not to run, and how many are to do, by the index as it is; by default those with a row.
     """
 
@@ -51,7 +51,7 @@ class Segmentation:
         prepared: Prepared,
         index: OutputIndex,
         build_engine: EngineBuilder,
-        note_devices: Callable[[Collection[LostDevice]], None],
+        note_devices: Callable[[RoomState], None],
         finished: Callable[[], tuple[ClipHashes, int]] | None = None,
     ) -> None:
         self._prepared, self._options, self._index = prepared, prepared.options, index
@@ -114,7 +114,7 @@ class Segmentation:
                 counts = Counts()
                 with contextlib.suppress(RayError):
                     counts = control.counts()
-                self._note_devices(control.state.lost)
+                self._note_devices(control.state)
         return counts
 
     def _devices_left(self, given_up: Collection[DevicePlace]) -> bool:

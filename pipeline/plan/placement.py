@@ -17,12 +17,17 @@ from pipeline.plan.options import ActorCount, SegmentOptions
 __all__ = ["Cluster", "Node", "Placement", "observe_cluster", "place"]
 
 CALLS_PER_ACTOR = 2
+_MOST_CALLS = 8
+"""So many shards does an actor of CPUs work on at once where clips have one object, for its batches to be filled."""
+_CLIPS_A_CALL = 2  # fewer, and its decode worker is hardly worth the start
+_DECODER_BYTES = 300 << 20  # a decode worker with what it has staged, about
 CHUNKS_A_LANE = 4  # one in the making, two ahead, one in use
 _ENOUGH_LANES = 4
 """So many clips a call are decoded at once, each by a part of a CPU, where there are fewer CPUs than that."""
 _DEFAULT_TRACKS = {"cpu": 8, "cuda": 64}
 # Parts of a CPU that add up to one, so that the claims fill a node without a remainder.
-_DECODE_CPUS = (1.0, 0.5, 0.25, 0.125)
+_DECODE_CPUS = (1.0, 0.5, 0.25, 0.125, 0.0625, 0.03125)
+_LEAST_CLAIM = 0.125  # of a decode task beside a GPU, which needs what it decodes soon
 _CHUNK_BYTES, _GOOD_CHUNK_BYTES, _LEAST_CHUNK_BYTES = 32 << 20, 4 << 20, 1 << 20
 _CHUNKS_SHARE = 0.6  # of an object store; the rest is for Ray Data's blocks and the weights
 
@@ -64,8 +69,11 @@ class Placement:
         return self.actors.maximum * self.calls
 
 
-def place(options: SegmentOptions, cluster: Cluster) -> Placement:
+def place(options: SegmentOptions, cluster: Cluster, *, clips: int = 0, objects: int = 0) -> Placement:
     """Decide the placement of a run.
+
+    Args:
+        clips, objects: how many there are, all in all, where that is known.
 
     Raises:
         UsageError: the cluster can never fit what was asked; the message says what it has.
@@ -87,21 +95,23 @@ def place(options: SegmentOptions, cluster: Cluster) -> Placement:
     share = cluster.cpus / actors.maximum
     actor_cpus = 1.0 if share >= 2 and _room(hosts, gpus, cpus=1.0) >= actors.maximum else 0.0
     free = cluster.cpus - actors.maximum * actor_cpus - 1  # one is left for Ray Data's own read task
-    calls = actors.maximum * CALLS_PER_ACTOR
     max_tracks = options.max_tracks or _DEFAULT_TRACKS[device]
+    calls = CALLS_PER_ACTOR
+    if device == "cpu" and clips:
+        calls = _calls(hosts, actors.maximum, max_tracks, clips, objects)
     lanes = _lanes(hosts, gpus, actors.maximum, free, max_tracks) if device == "cuda" else 1
     return Placement(
         device=device,
         actors=actors,
         actor_cpus=actor_cpus,
         actor_gpus=gpus,
-        calls=CALLS_PER_ACTOR,
+        calls=calls,
         lanes=lanes,
-        decode_cpus=next((claim for claim in _DECODE_CPUS if calls * lanes * claim <= free), 0.0),
+        decode_cpus=next((claim for claim in _DECODE_CPUS if actors.maximum * calls * lanes * claim <= free), 0.0),
         threads=max(1, int(min(share, hosts.cpus / actors.maximum))),
         max_tracks=max_tracks,
         compiled=options.compile,
-        chunk_bytes=_chunk_bytes(hosts, gpus, actors.maximum, CALLS_PER_ACTOR * lanes),
+        chunk_bytes=_chunk_bytes(hosts, gpus, actors.maximum, calls * lanes),
         actor_labels=labels,
     )
 
@@ -145,10 +155,26 @@ def _node_room(node: Node, gpus: float, cpus: float = 0.0) -> int:
     return min(room, int(node.cpus / cpus)) if cpus else room
 
 
+def _calls(hosts: Cluster, actors: int, max_tracks: int, clips: int, objects: int) -> int:
+    """Shards that an actor of CPUs works on at once: as many as give a full batch of tracks, where memory allows."""
+    by_tracks = -(-max_tracks * clips // max(1, objects))
+    by_clips = clips // (actors * _CLIPS_A_CALL)
+    # An object store has, unless told otherwise, three tenths of a node's memory: as much may decode workers have.
+    by_memory = min(
+        (
+            int(node.object_store / (room * _DECODER_BYTES))
+            for node in hosts.nodes
+            if node.object_store and (room := min(actors, _node_room(node, 0.0)))
+        ),
+        default=_MOST_CALLS,
+    )
+    return max(CALLS_PER_ACTOR, min(by_tracks, by_clips, by_memory, _MOST_CALLS))
+
+
 def _lanes(hosts: Cluster, gpus: float, actors: int, free_cpus: float, max_tracks: int) -> int:
     """Clips that a call decodes at once: one a free CPU, or a few more, as many as a batch takes and memory holds."""
     calls = actors * CALLS_PER_ACTOR
-    by_cpus = max(int(free_cpus / calls), min(_ENOUGH_LANES, int(free_cpus / calls / _DECODE_CPUS[-1])))
+    by_cpus = max(int(free_cpus / calls), min(_ENOUGH_LANES, int(free_cpus / calls / _LEAST_CLAIM)))
     by_memory = min(
         (
             int(node.object_store * _CHUNKS_SHARE / (room * CALLS_PER_ACTOR * CHUNKS_A_LANE * _GOOD_CHUNK_BYTES))

@@ -123,6 +123,7 @@ def prepare(options: SegmentOptions) -> Prepared:
         raise UsageError(f"--manifest: {error}") from error
     except ManifestError as error:
         raise UsageError(str(error)) from error
+    placement = place(options, cluster, clips=manifest.summary.clips, objects=manifest.summary.objects)
     return Prepared(
         options=options,
         output=output,

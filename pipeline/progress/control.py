@@ -10,8 +10,8 @@ import contextlib
 import logging
 import time
 import uuid
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import ray
@@ -35,6 +35,7 @@ class RoomState:
         quiet_s: for how many seconds no tracker actor has reported.
         lost: devices that were lost.
         without: actors of this round whose devices are given up.
+        steps: by kind of device, what came of trying the ways to compute a step there.
     """
 
     life: str
@@ -43,6 +44,7 @@ class RoomState:
     quiet_s: float
     lost: tuple[LostDevice, ...] = ()
     without: int = 0
+    steps: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
 
 
 class ControlRoom:
@@ -53,6 +55,7 @@ class ControlRoom:
         self._done = Counts()
         self._waiting: dict[str, Counts] = {}
         self._devices = DeviceBook()
+        self._steps: dict[str, Sequence[Mapping[str, Any]]] = {}
         self._round = 0
         self._stop = False
         self._last = time.monotonic()
@@ -82,7 +85,7 @@ class ControlRoom:
             waiting.add(counts)
         quiet_s, devices = time.monotonic() - self._last, self._devices
         lost = tuple(devices.lost.values())
-        return RoomState(self._life, self._done, waiting, quiet_s, lost, len(devices.without))
+        return RoomState(self._life, self._done, waiting, quiet_s, lost, len(devices.without), self._steps)
 
     def new_round(self, number: int, lost: Iterable[LostDevice]) -> None:
         """The actors of the rounds before are gone; `lost` is what is known of devices."""
@@ -97,6 +100,10 @@ class ControlRoom:
     def begin(self, actor: str, place: DevicePlace) -> bool:
         """Take note of an actor that is about to use a device; False where that is given up."""
         return self._devices.begin(actor, place)
+
+    def note_steps(self, kind: str, trials: Sequence[Mapping[str, Any]]) -> None:
+        """Take what came of trying the ways to compute a step on a kind of device."""
+        self._steps[kind] = trials
 
     def others_work(self) -> bool:
         """Whether an actor without a device has others whose devices work, and which are to go on."""
@@ -146,7 +153,7 @@ class Control:
             if state.life != self.state.life and self.state.life:
                 self._before.add(self.state.done)
                 self.room.new_round.remote(self._round, self.state.lost)
-                state = replace(state, lost=self.state.lost)
+                state = replace(state, lost=self.state.lost, steps={**self.state.steps, **state.steps})
             self.state = state
             self._seen = Counts()
             for part in (self._before, state.done, state.waiting):

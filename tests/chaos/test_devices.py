@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from benchmarks.null_model import build_null_engine
 from pipeline.actor.engine import EngineBuilder
 from pipeline.driver.run import run
 from pipeline.plan.options import ActorCount, SegmentOptions
-from tests.chaos.engines import LostDevices
+from tests.chaos.engines import TRIALS, LostDevices
 from tests.jobs.segment_runs import clip_rows, mask_rows, weights
 from tests.pipeline.videos import make_video
 
@@ -75,6 +76,8 @@ def test_two_actors_lose_their_devices_and_no_clip_is_lost(job: Job, undisturbed
     (lost,) = job.report["run"]["lost_devices"]
     assert (lost["losses"], lost["given_up"], lost["gpu"]) == (2, False, "") and lost["node_id"]
     assert lost["message"].startswith("the CPU of node ") and lost["message"] in job.report["warnings"]
+    (path,) = job.output.glob("_runs/*/config.json")
+    assert json.loads(path.read_text())["steps"] == {"a card": [asdict(trial) for trial in TRIALS]}
 
 
 def test_a_job_whose_only_device_is_lost_again_and_again_ends_without_failed_clips(

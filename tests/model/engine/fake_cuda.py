@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from model.engine.device import Cpu
+
 
 class Memory(TorchDispatchMode):
     """Counts the bytes of all tensors made under it that are alive, and refuses those beyond its budget."""
@@ -84,6 +86,7 @@ class FakeCuda:
     waits: int = 0
     released: int = 0
     torch_device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    kind: str = "a device that is none"
 
     def host(self, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
         content = torch.empty(tuple(shape), dtype=dtype)
@@ -94,7 +97,11 @@ class FakeCuda:
 
     def fetch(self, tensors: Sequence[Tensor]) -> tuple[list[Tensor], Copies]:
         copies = [self.host(tensor.shape, tensor.dtype) for tensor in tensors]
-        return copies, Copies(self, list(zip(copies, tensors, strict=True)))
+        answers = [tensor.clone() for tensor in tensors]  # as they are when the copy's turn comes, before later work
+        return copies, Copies(self, list(zip(copies, answers, strict=True)))
+
+    def record(self, work: Callable[[], Sequence[Tensor]]) -> tuple[Sequence[Tensor], Callable[[], None]]:
+        return Cpu(self.torch_device).record(work)
 
     @contextlib.contextmanager
     def settings(self, *, exact: bool) -> Iterator[None]:
@@ -111,4 +118,5 @@ def cuda(monkeypatch: pytest.MonkeyPatch) -> FakeCuda:
     """What an engine on "cuda" runs on."""
     device = FakeCuda()
     monkeypatch.setattr("model.engine.stepper.open_device", lambda _: device)
+    monkeypatch.setattr("model.engine.engine.fastest_stepper", lambda stepper, *_, **__: (stepper, []))
     return device

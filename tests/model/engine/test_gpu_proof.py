@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -55,7 +56,9 @@ def test_without_a_gpu_it_says_so_in_one_sentence() -> None:
 def test_every_part_is_well_on_a_device_that_works(card: Card, cuda: FakeCuda) -> None:
     verdicts = prove(card)
     assert [(verdict.part, verdict.detail) for verdict in verdicts if not verdict.well] == []
-    assert len(verdicts) == 5 and cuda.released, "memory did run out"
+    (ways,) = (verdict.detail for verdict in verdicts if verdict.part.startswith("the ways"))
+    assert re.search(r"fp32: plain \d+\.\d\d ms, 0; recorded \d+\.\d\d ms, \S+\. bf16: plain ", ways)
+    assert len(verdicts) == 6 and cuda.released, "memory did run out"
 
 
 @pytest.mark.usefixtures("one_runner")
@@ -75,7 +78,7 @@ def test_a_device_that_computes_wrongly_is_red(
         raise RuntimeError("CUDA error: unknown error")
 
     verdicts = prove(replace(card, limit_memory=refused))
-    assert [verdict.well for verdict in verdicts] == [False, False, False, True, True]
+    assert [verdict.well for verdict in verdicts] == [False, False, False, True, True, True]
     assert "RuntimeError: CUDA error: unknown error" in verdicts[2].detail
 
 

@@ -32,7 +32,7 @@ def test_all_claims_fit_together_at_any_size(cpus: int, gpus: int, actors: Actor
         assert claimed <= nodes.cpus - 1  # one for Ray Data's read task
     if gpus:
         assert placed.actors.maximum * placed.actor_cpus <= cpus  # on the node that has the GPUs
-    assert placed.decode_cpus in (0.0, 0.125, 0.25, 0.5, 1.0)
+    assert placed.decode_cpus in (0.0, 0.03125, 0.0625, 0.125, 0.25, 0.5, 1.0)
     assert placed.lanes >= 1
     assert placed.threads >= 1
 
@@ -73,6 +73,34 @@ def test_lanes_follow_cpus_batch_and_memory(
     cluster = _cluster(cpus, gpus, object_store=changes.pop("store", 0))
     placed = place(_options(**changes), cluster)
     assert (placed.lanes, placed.decode_cpus) == (lanes, decode_cpus)
+
+
+@pytest.mark.parametrize(
+    ("cpus", "clips", "objects", "changes", "calls"),
+    [
+        (2, 16, 16, {}, 8),  # sixteen clips of one object: a batch for each of two threads
+        (2, 16, 32, {}, 4),
+        (2, 16, 48, {}, 3),
+        (2, 1000, 8000, {}, 2),
+        (2, 6, 6, {}, 3),  # two clips a decoder, or it is hardly worth its start
+        (2, 1, 1, {}, 2),
+        (2, 0, 0, {}, 2),
+        (16, 64, 64, {}, 4),  # eight actors
+        (2, 1000, 1000, {"max_tracks": 1}, 2),
+        (2, 1000, 1000, {"max_tracks": 4}, 4),
+        (2, 1000, 1000, {"store": 1 << 30}, 3),  # a gigabyte for decoders beside it
+        (16, 1000, 1000, {"gpus": 1}, 2),  # has lanes
+    ],
+)
+def test_clips_of_few_objects_come_together_for_a_batch(
+    cpus: int, clips: int, objects: int, changes: dict[str, int], calls: int
+) -> None:
+    cluster = _cluster(cpus, changes.pop("gpus", 0), object_store=changes.pop("store", 0))
+    placed = place(_options(**changes), cluster, clips=clips, objects=objects)
+    assert placed.calls == calls
+    claimed = placed.actors.maximum * (placed.actor_cpus + placed.calls * placed.lanes * placed.decode_cpus)
+    assert claimed <= max(0, cpus - 1)
+    assert placed.chunk_bytes == 32 << 20 or placed.chunk_bytes * placed.overlapping_calls * 4 <= 1 << 30
 
 
 def test_a_step_is_compiled_only_where_asked() -> None:

@@ -1,8 +1,9 @@
 """Where to look for an object that is lost, and when to believe that it is found.
 
 A lost track keeps the state it last had for sure. On every frame it looks about that place, by turns near and wide, and
-at the next tile of a cover of the whole frame: two windows, so that it costs at most two steps. What looks like the
-object is looked at once more on the next frame before the track goes on from there. No torch here.
+at the next tile of a cover of the whole frame: two windows, so that it costs at most two steps. For the first frames it
+is followed on as before instead of looking about: one that is about to come to itself does. What looks like the object
+is looked at once more on the next frame before the track goes on from there. No torch here.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from model.tracker.state import TrackState
 
 PATIENCE = 10
 """Frames in a row of little presence after which a track is searched for."""
+FOLLOWED_ON = 10
+"""Frames for which a lost track goes on as it was, in place of a look about: it may come to itself."""
 SURE = 0.6  # presence from which on a state is one to come back to
 _FIND, _AGREE = 0.5, 0.5  # presence of what is looked at once more, and with which that look has to agree
 _HISTORY = 64  # states that are remembered: where an object was going, and how large it was before it was half hidden
@@ -66,10 +69,11 @@ class Recovery:
     _doubts: int = field(default=0, init=False)
     _found: TrackState | None = field(default=None, init=False)
     _turn: int = field(default=0, init=False)
+    _followed: TrackState = field(init=False)
     _tiles: tuple[SearchPlace, ...] = field(default=(), init=False)
 
     def __post_init__(self) -> None:
-        self._history = (self.place,)
+        self._history, self._followed = (self.place,), self.place
 
     def looks(self, state: TrackState, neighbours: Sequence[Place] = ()) -> Sequence[SearchPlace]:
         """The windows of the next frame of a track at `state`: one, or two while it is lost.
@@ -80,13 +84,14 @@ class Recovery:
         others = [*neighbours, *self.rivals.places()]
         if not self.is_lost:
             return (SearchPlace(state, avoid=tuple(apart(others, state))),)
-        if self._found is not None:
-            near = SearchPlace(self._found)
+        avoid = tuple(others)
+        if self._found is not None or self._turn < FOLLOWED_ON:
+            state = self._found or self._followed
+            near = SearchPlace(state, avoid=(*neighbours, *apart(self.rivals.places(), state)))
         else:
             place, zoom = (self.place, _WIDE) if self._turn % 2 else (self._expected(), 1.0)
-            near = SearchPlace(place, zoom, is_free=True)
-        looks = (near, self._tiles[self._turn % len(self._tiles)])
-        return [replace(look, avoid=tuple(others)) for look in looks]
+            near = SearchPlace(place, zoom, is_free=True, avoid=avoid)
+        return near, replace(self._tiles[self._turn % len(self._tiles)], avoid=avoid)
 
     def followed(self, presence: float, state: TrackState, peak: tuple[float, float] | None) -> None:
         """Take in a frame on which the track is not lost; it may be from the next one on.
@@ -98,6 +103,7 @@ class Recovery:
         if presence >= SURE:
             self._history = (*self._history[1 - _HISTORY :], state)
         self._doubts = self._doubts + 1 if presence < LOST_BELOW else 0
+        self._followed = state
         if self._doubts >= PATIENCE:
             self.is_lost, self._found, self._turn = True, None, 0
             self.place, self._velocity = before_loss(self._history)
@@ -125,6 +131,7 @@ class Recovery:
             self.is_lost, self._doubts, self._found = False, 0, None
             self._history = (states[0],)
             return 0
+        self._followed = states[0]
         order = sorted(range(len(presences)), key=presences.__getitem__, reverse=True)
         near = [i for i in order if presences[i] >= _FIND and math.dist(states[i].centre, self.place.centre) <= reach]
         self._found = states[near[0]] if near else None

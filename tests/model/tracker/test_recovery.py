@@ -8,7 +8,7 @@ import pytest
 
 from model.tracker import TrackState
 from model.tracker.crop import context_side
-from model.tracker.recovery import PATIENCE, Recovery, before_loss, tiles
+from model.tracker.recovery import FOLLOWED_ON, PATIENCE, Recovery, before_loss, tiles
 from model.tracker.rivals import Rivals, apart
 
 FRAME = (360, 640)
@@ -43,18 +43,32 @@ def test_one_window_until_presence_stays_low_for_a_while() -> None:
 def test_a_lost_track_keeps_its_place_and_looks_where_it_was_going_and_everywhere() -> None:
     recovery = lost_after()
     assert list(recovery.place.centre) == [115, 180], "what was seen while it was in doubt says nothing"
-    first, _ = recovery.looks(START)
-    assert list(first.state.centre) == [115, 180] and first.is_free
     centres, zooms, ahead = set(), set(), []
-    for turn in range(30):
+    for turn in range(40):
         near, tile = recovery.looks(START)
+        assert near.is_free == (turn >= FOLLOWED_ON)
         zooms.add(near.zoom)
-        if near.zoom == 1:
+        if near.zoom == 1 and near.is_free:
             ahead.append(near.state.centre_x - 115 - 3 * turn)
         centres.add(tile.state.centre)
         recovery.searched([0.0, 0.0], [near.state, tile.state], [None, None])
     assert zooms == {1.0, 2.0} and ahead == pytest.approx([0.0] * len(ahead))
     assert centres == {look.state.centre for look in tiles(recovery.place, FRAME, 0.5)}
+
+
+def test_a_lost_track_is_followed_on_for_a_while_and_may_come_to_itself() -> None:
+    recovery = lost_after()
+    followed = moved(START, 400)
+    recovery.rivals.add(moved(START, 410))
+    for step in range(3):
+        near, _ = recovery.looks(START, [(1, 2, 3, 4)])
+        assert near.state == followed and not near.is_free and near.zoom == 1
+        assert near.avoid == ((1, 2, 3, 4),), "what looks like it at the track's own place is it, a neighbour is not"
+        followed = moved(START, 390 - 5 * step)
+        recovery.searched([0.3, 0.0], [followed, START], [None, None])
+    recovery.searched([0.6, 0.0], [moved(START, 90), START], [None, None])
+    recovery.searched([0.6, 0.0], [moved(START, 80), START], [None, None])
+    assert not recovery.is_lost
 
 
 @pytest.mark.parametrize(("frame", "size"), [((360, 640), 60.0), ((1080, 1920), 30.0), ((240, 320), 200.0)])

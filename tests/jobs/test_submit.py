@@ -118,7 +118,8 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     torch.manual_seed(3)
     save_weights(folder / "random.safetensors", SiamMask(SiamMaskConfig("resnet18")), metadata={"name": "random"})
     manifest = write_corpus(folder / "corpus").manifest
-    return ["--manifest", str(manifest), "--weights", str(folder / "random.safetensors"), "--precision", "fp32"]
+    weights = str(folder / "random.safetensors")
+    return ["--manifest", str(manifest), "--weights", weights, "--precision", "fp32", "--stride", "4"]
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""Every kind of network trains: thirty steps on a fixed batch, and the loss falls."""
+"""Every kind of network trains: twenty steps on a fixed batch, and the loss falls."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from model.training.schedule import apply_schedule, make_optimizer, training_mod
 from model.training.step import TrainingStep
 from tests.model.training.pictures import small_store
 
-STEPS = 30
+STEPS = 20
 
 
 @pytest.mark.slow

@@ -63,7 +63,7 @@ def test_a_lost_track_is_followed_on_for_a_while_and_may_come_to_itself() -> Non
     for step in range(3):
         near, _ = recovery.looks(START, [(1, 2, 3, 4)])
         assert near.state == followed and not near.is_free and near.zoom == 1
-        assert near.avoid == ((1, 2, 3, 4),), "what looks like it at the track's own place is it, a neighbour is not"
+        assert list(near.avoid) == [(1.0, 2.0, 3.0, 4.0)], "what is at its own place is no rival; a neighbour is one"
         followed = moved(START, 390 - 5 * step)
         recovery.searched([0.3, 0.0], [followed, START], [None, None])
     recovery.searched([0.6, 0.0], [moved(START, 90), START], [None, None])

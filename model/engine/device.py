@@ -100,9 +100,14 @@ class Cpu:
 
 @dataclass(frozen=True, slots=True)
 class Cuda:
-    """A GPU, through page-locked memory, so that no copy waits."""
+    """A GPU, through page-locked memory, so that no copy waits.
+
+    Attributes:
+        measures: whether cuDNN may measure which of its kernels is the fastest, and take one that adds in any order.
+    """
 
     torch_device: torch.device
+    measures: bool = True
 
     @property
     def kind(self) -> str:
@@ -123,16 +128,17 @@ class Cuda:
         return copies, arrival
 
     def settings(self, *, exact: bool) -> AbstractContextManager[None]:
-        # Shapes repeat, so cuDNN may measure; fp32 is the reference and must not be TF32.
-        cudnn = torch.backends.cudnn
+        # Shapes repeat, so measuring pays; fp32 is the reference and must not be TF32.
+        cudnn, measures = torch.backends.cudnn, self.measures
         if not hasattr(cudnn, "conv"):  # torch before 2.9
-            return cudnn.flags(enabled=True, benchmark=True, allow_tf32=not exact)
+            return cudnn.flags(enabled=True, benchmark=measures, deterministic=not measures, allow_tf32=not exact)
         # `cudnn.flags` reads the older setting of TF32, which raises where the program uses the newer one. Convolutions
         # and recurrent layers are set alike: the older setting raises where they differ.
         precision = "ieee" if exact else "tf32"
         return _attributes(
             (cudnn, "enabled", True),
-            (cudnn, "benchmark", True),
+            (cudnn, "benchmark", measures),
+            (cudnn, "deterministic", not measures),
             (cudnn.conv, "fp32_precision", precision),
             (cudnn.rnn, "fp32_precision", precision),
         )
@@ -167,7 +173,7 @@ def _attributes(*wanted: tuple[Any, str, Any]) -> Iterator[None]:
             setattr(owner, name, value)
 
 
-def open_device(device: torch.device | str) -> Device:
-    """The device of this name: "cpu", "cuda", "cuda:1", …"""
+def open_device(device: torch.device | str, *, measures: bool = True) -> Device:
+    """The device of this name: "cpu", "cuda", "cuda:1", …; for `measures` see `Cuda`."""
     named = torch.device(device)
-    return Cuda(named) if named.type == "cuda" else Cpu(named)
+    return Cuda(named, measures) if named.type == "cuda" else Cpu(named)

@@ -61,6 +61,8 @@ class Engine:
             and for a compiled step, and none otherwise on a CPU, where padding costs in proportion.
         compiled: compile the step with `torch.compile`: about a minute for each batch size that occurs, the
             smallest before this returns, so that a missing compiler shows. A compiled step has one runner.
+        deterministic: compute every track by itself, on one thread of a CPU, and by no measured choice of kernels or
+            ways: what else is tracked, and how busy the machine is, then changes not a bit.
 
     On a GPU the ways to compute a step are tried first (`model.engine.ways`), for some seconds where this kind of GPU
     is new; `trials` says what came of them.
@@ -80,23 +82,29 @@ class Engine:
         max_tracks: int = 16,
         batch_sizes: Sequence[int] | None = None,
         compiled: bool = False,
+        deterministic: bool = False,
     ) -> None:
         if max_tracks < 1:
             raise ValueError(f"max_tracks must be 1 or more, not {max_tracks}")
+        if deterministic:
+            max_tracks = 1
         on_cuda = torch.device(device).type == "cuda"
         if batch_sizes is None:
             few = [size for size in _BATCH_SIZES if size < max_tracks] + [max_tracks]
             batch_sizes = few if on_cuda or compiled else []
         self.params, self.precision = params, precision
         self._stepper = Stepper(
-            model, params, device=device, precision=precision, batch_sizes=batch_sizes, compiled=compiled
-        )
+            model, params, device=device, precision=precision, batch_sizes=batch_sizes, compiled=compiled,
+            measures=not deterministic,
+        )  # fmt: skip
         self.device_kind, self.trials = self._stepper.device.kind, list[Trial]()
-        if on_cuda and not compiled:
+        if on_cuda and not compiled and not deterministic:
             self._stepper, self.trials = _fastest(self._stepper, model, params, device, precision)
         threads = 1 if on_cuda else torch.get_num_threads()
         runners, depth = 1 if on_cuda or compiled else threads, 2 if on_cuda else 1
-        self._queue = RequestQueue(runners=runners, depth=depth, threads=threads, limit=max_tracks)
+        self._queue = RequestQueue(
+            runners=runners, depth=depth, threads=threads, limit=max_tracks, spreads=not deterministic
+        )
         self._runners = [
             BatchRunner(
                 self._queue,

@@ -21,13 +21,14 @@ class RequestQueue:
         runners: how many take batches.
         depth: batches that one runner has in flight.
         threads: CPU threads that the runners share; 1 on a GPU.
+        spreads: whether a runner takes the threads that no other needs; else it has one.
         limit: most search windows in a batch; a single request may have more. `lower_limit` lowers it; as full batches
             succeed it slowly comes back.
     """
 
-    def __init__(self, *, runners: int, depth: int, threads: int, limit: int) -> None:
+    def __init__(self, *, runners: int, depth: int, threads: int, limit: int, spreads: bool = True) -> None:
         self.limit = self._most = limit
-        self.threads = threads
+        self.threads, self._spreads = threads, spreads
         self._full, self._raise_after = 0, _RAISE_AFTER
         self._runners, self._depth = runners, depth
         self._wake = threading.Condition()
@@ -128,7 +129,7 @@ class RequestQueue:
         """Threads for a runner that begins to work: its part of those that no other has. To be given back."""
         with self._wake:
             others = max(1, self._sharing() - self._working)
-            threads = max(1, -(-(self.threads - self._claimed) // others))
+            threads = max(1, -(-(self.threads - self._claimed) // others)) if self._spreads else 1
             self._account(1, threads)
         return threads
 

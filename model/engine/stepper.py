@@ -111,6 +111,7 @@ class Stepper:
         precision: of the network; choices and states are computed in float32 and float64 whatever it is.
         batch_sizes: sizes that batches are padded to; empty: never pad.
         compiled: compile the step with `torch.compile`, once for each of the batch sizes, at its first batch.
+        measures: whether a device may choose its kernels by measuring them.
     """
 
     def __init__(
@@ -122,10 +123,11 @@ class Stepper:
         precision: Precision,
         batch_sizes: Sequence[int] = (),
         compiled: bool = False,
+        measures: bool = True,
     ) -> None:
         if compiled and not batch_sizes:
             raise ValueError("a compiled step needs batch sizes: without them every size is compiled anew")
-        self.device = open_device(device)
+        self.device = open_device(device, measures=measures)
         torch_device = self.device.torch_device
         self.dtype = float_type(precision)
         self._search_dtype = torch.uint8 if precision == "int8" else self.dtype

@@ -22,12 +22,15 @@ def build_engine(model: RunModel, placement: Placement, precision: str) -> Engin
 
     from model.engine import Engine
     from model.network.fastest import chosen_precision
+    from model.network.inference import resolve_precision
     from model.tracker import params_from_json
     from model.tracker.presence import presence_of
 
     if placement.device == "cpu":
         torch.set_num_threads(placement.threads)
     network = model.load()
+    if placement.deterministic:
+        precision = resolve_precision(precision, placement.device)  # `auto` without a timing
     return Engine(
         network,
         params_from_json(model.tracker),
@@ -36,4 +39,5 @@ def build_engine(model: RunModel, placement: Placement, precision: str) -> Engin
         precision=chosen_precision(precision, placement.device, network),
         max_tracks=placement.max_tracks,
         compiled=placement.compiled,
+        deterministic=placement.deterministic,
     )

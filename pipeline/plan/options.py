@@ -83,6 +83,9 @@ class SegmentOptions:
     compile: Annotated[
         bool, Option("--compile", help="Compile the network's step, a minute for each size of batch.")
     ] = False
+    deterministic: Annotated[
+        bool, Option("--deterministic", help="Results that depend on no load and no measured choice; slower.")
+    ] = False
     device_timeout: Annotated[
         float, Option(help="Seconds after which a device that does not answer is given up.")
     ] = 60.0
@@ -158,6 +161,7 @@ class SegmentOptions:
         for host in self.http_hosts:
             _check(HOST.match(host) is not None, "http-hosts", host, "host names, such as videos.example.org")
         self._check_source()
+        self._check_deterministic()
         _check(self.commit_every > 0, "commit-every", self.commit_every, "more than 0 seconds")
         _check(self.report_clips >= 0, "report-clips", self.report_clips, "0 or more")
         _check(self.wait_for_lease >= 0, "wait-for-lease", self.wait_for_lease, "0 seconds or more")
@@ -183,6 +187,13 @@ class SegmentOptions:
             parse_boxes(self.boxes)
         except BoxError as error:
             raise UsageError(f"--{error}" if str(error).startswith("box") else f"--box: {error}") from None
+
+    def _check_deterministic(self) -> None:
+        """Each track is computed by itself, and by no choice that is measured."""
+        if self.deterministic and self.compile:
+            raise UsageError("--deterministic and --compile: a compiler measures what it makes; leave out one of them")
+        if self.deterministic and self.max_tracks not in (None, 1):
+            raise UsageError(f"--deterministic and --max-tracks {self.max_tracks}: it steps each track by itself")
 
     @property
     def weights_uri(self) -> str:

@@ -46,6 +46,7 @@ class Placement:
         threads: threads that one actor's network may use on a CPU.
         max_tracks: tracks that one actor steps together.
         compiled: whether an actor compiles its network's step.
+        deterministic: whether it computes each track by itself, and by nothing measured.
         chunk_bytes: most bytes of frames that a decode task hands over at a time.
         actor_labels: Ray labels of the nodes that actors are held to.
     """
@@ -60,6 +61,7 @@ class Placement:
     threads: int
     max_tracks: int
     compiled: bool
+    deterministic: bool
     chunk_bytes: int
     actor_labels: Mapping[str, str]
 
@@ -95,7 +97,7 @@ def place(options: SegmentOptions, cluster: Cluster, *, clips: int = 0, objects:
     share = cluster.cpus / actors.maximum
     actor_cpus = 1.0 if share >= 2 and _room(hosts, gpus, cpus=1.0) >= actors.maximum else 0.0
     free = cluster.cpus - actors.maximum * actor_cpus - 1  # one is left for Ray Data's own read task
-    max_tracks = options.max_tracks or _DEFAULT_TRACKS[device]
+    max_tracks = 1 if options.deterministic else options.max_tracks or _DEFAULT_TRACKS[device]
     calls = CALLS_PER_ACTOR
     if device == "cpu" and clips:
         calls = _calls(hosts, actors.maximum, max_tracks, clips, objects)
@@ -111,6 +113,7 @@ def place(options: SegmentOptions, cluster: Cluster, *, clips: int = 0, objects:
         threads=max(1, int(min(share, hosts.cpus / actors.maximum))),
         max_tracks=max_tracks,
         compiled=options.compile,
+        deterministic=options.deterministic,
         chunk_bytes=_chunk_bytes(hosts, gpus, actors.maximum, calls * lanes),
         actor_labels=labels,
     )

@@ -179,6 +179,7 @@ def config(prepared: Prepared) -> dict[str, Any]:
             "lanes": placed.lanes,
             "decode_cpus": placed.decode_cpus,
             "max_tracks": placed.max_tracks,
+            "deterministic": placed.deterministic,
         },
         "versions": {"python": platform.python_version(), **_versions()},
     }

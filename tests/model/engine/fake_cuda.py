@@ -117,6 +117,6 @@ class FakeCuda:
 def cuda(monkeypatch: pytest.MonkeyPatch) -> FakeCuda:
     """What an engine on "cuda" runs on."""
     device = FakeCuda()
-    monkeypatch.setattr("model.engine.stepper.open_device", lambda _: device)
+    monkeypatch.setattr("model.engine.stepper.open_device", lambda *_, **__: device)
     monkeypatch.setattr("model.engine.engine.fastest_stepper", lambda stepper, *_, **__: (stepper, []))
     return device

@@ -203,6 +203,9 @@ def test_a_step_has_its_own_tf32_whatever_the_program_has_set(host, scope, allow
     for _ in range(2):
         with Cuda(torch.device("cuda")).settings(exact=exact):
             assert (cudnn.conv.fp32_precision, cudnn.benchmark) == ("ieee" if exact else "tf32", True)
+        with Cuda(torch.device("cuda"), measures=False).settings(exact=exact):
+            assert (cudnn.benchmark, cudnn.deterministic) == (False, True)
+        assert (cudnn.benchmark, cudnn.deterministic) == (before[1], False)
         assert (cudnn.conv.fp32_precision, cudnn.benchmark) == before
     if scope == "older":
         assert cudnn.allow_tf32 is allowed

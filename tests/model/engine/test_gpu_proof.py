@@ -71,7 +71,7 @@ def test_a_device_that_computes_wrongly_is_red(
         def fetch(self, tensors):  # type: ignore[no-untyped-def]
             return super().fetch([tensor + torch.rand(()) * 0.1 for tensor in tensors])
 
-    monkeypatch.setattr("model.engine.stepper.open_device", lambda _: Broken())
+    monkeypatch.setattr("model.engine.stepper.open_device", lambda *_, **__: Broken())
     monkeypatch.setattr(gpu, "deviation", lambda *_: 0.5)
 
     def refused(more: int) -> Any:

@@ -28,7 +28,10 @@ from tests.pipeline.videos import make_video
 pytestmark = pytest.mark.usefixtures("ray_local")
 
 MODEL = RunModel("null", "0" * 64, "siammask-batch", {}, "{}", {}, b"")
-PLACED = Placement("cpu", ActorCount(1, 1), 0, 0, 2, 2, 0.0, 1, 8, compiled=False, chunk_bytes=1 << 20, actor_labels={})
+PLACED = Placement(
+    "cpu", ActorCount(1, 1), 0, 0, 2, 2, 0.0, 1, 8,
+    compiled=False, deterministic=False, chunk_bytes=1 << 20, actor_labels={},
+)  # fmt: skip
 BOX = (10.0, 5.0, 20.0, 8.0)
 
 

@@ -77,7 +77,7 @@ def prepared(tmp_path: Path, widths: dict[str, int], run_id: str, **options: Any
         model=RunModel("m", "d" * 64, "siammask-batch", {}, "{}", {}, b""),
         config_hash="ours",
         manifest=read_manifest(str(path), reserved=CLIPS.names, in_process=True),
-        placement=Placement("cpu", ActorCount(1, 1), 1, 0, 2, 1, 0, 1, 8, False, 1 << 20, {}),
+        placement=Placement("cpu", ActorCount(1, 1), 1, 0, 2, 1, 0, 1, 8, False, False, 1 << 20, {}),
         owns_ray=False,
         started_at=datetime.now(UTC),
     )

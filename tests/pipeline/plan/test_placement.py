@@ -108,6 +108,17 @@ def test_a_step_is_compiled_only_where_asked() -> None:
     assert place(_options(compile=True), _cluster(2)).compiled
 
 
+@pytest.mark.parametrize("gpus", [0, 1])
+def test_each_track_is_by_itself_where_nothing_may_depend_on_load(gpus: int) -> None:
+    placed = place(_options(deterministic=True), _cluster(16, gpus), clips=100, objects=100)
+    assert placed.deterministic and placed.max_tracks == 1 and placed.calls * placed.lanes == 2
+    assert not place(_options(), _cluster(16, gpus)).deterministic
+    with pytest.raises(UsageError, match="--deterministic and --compile"):
+        _options(deterministic=True, compile=True)
+    with pytest.raises(UsageError, match="--deterministic and --max-tracks 4"):
+        _options(deterministic=True, max_tracks=4)
+
+
 def test_an_autoscaler_counts_as_what_it_may_add() -> None:
     placed = place(_options(), Cluster((Node(0), Node(8, 1, now=0, most=4), Node(16, now=0, most=2))))
     assert (placed.device, placed.actors) == ("cuda", ActorCount(1, 4))

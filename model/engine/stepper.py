@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from model.engine.device import Arrival, open_device
+from model.errors import out_of_memory
 from model.network import SiamMask, Template
 from model.network.inference import Precision, float_type, prepare
 from model.tracker import TrackerParams, TrackState
@@ -221,11 +222,26 @@ class Stepper:
             table[i] *= item.scale
         return self.device.send(places)
 
-    def _try(self) -> None:
-        """Run one step on a black image, so that a step that cannot be compiled fails before there are tracks."""
-        (kernels,) = self.templates([np.zeros((TEMPLATE_SIZE, TEMPLATE_SIZE, 3), np.uint8)])
+    def warm_up(self) -> None:
+        """Run a step of each batch size, so that what is measured or recorded for it is before there are tracks.
+
+        Sizes for which the device has too little memory are left out.
+        """
+        for size in self.batch_sizes:
+            try:
+                self._try(size)
+            except Exception as error:
+                if not out_of_memory(error):
+                    raise
+                self.device.release_memory()
+                return
+
+    def _try(self, count: int = 1) -> None:
+        """Run one step on black images, so that a step that cannot be compiled fails before there are tracks."""
+        kernels = self.templates([np.zeros((TEMPLATE_SIZE, TEMPLATE_SIZE, 3), np.uint8)] * count)
         search = np.zeros((SEARCH_SIZE, SEARCH_SIZE, 3), np.uint8)
-        self.launch([StepInput(kernels, search, TrackState(1, 1, 1, 1), 1.0, (1, 1), hold=True)]).result()
+        state = TrackState(1, 1, 1, 1)
+        self.launch([StepInput(each, search, state, 1.0, (1, 1), hold=True) for each in kernels]).result()
 
     def _padded(self, count: int) -> int:
         return next((size for size in self.batch_sizes if size >= count), count)

@@ -65,7 +65,7 @@ def fastest_stepper(
     book: TrialBook | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> tuple[Stepper, list[Trial]]:
-    """Try every way and return the stepper that goes the fastest right one, with what came of all.
+    """Try every way and return the stepper that goes the fastest right one, warm, with what came of all.
 
     Args:
         stepper: computes plainly.
@@ -95,7 +95,9 @@ def fastest_stepper(
         key=lambda trial: trial.seconds or 0.0,
         default=Trial(PLAIN),
     )
-    return stepper.running(ways[best.way](stepper)), list(known.values())
+    chosen = stepper.running(ways[best.way](stepper))
+    chosen.warm_up()
+    return chosen, list(known.values())
 
 
 def deviation(made: Sequence[StepResult], wanted: Sequence[StepResult]) -> float:

@@ -132,6 +132,30 @@ def test_what_is_wrong_fails_or_hangs_is_named_and_not_taken(stepper, caplog, wa
     assert re.search(fault, trials["odd"].fault) and trials["odd"].fault in line
 
 
+def test_every_size_of_batch_is_warm_that_memory_holds(model, cuda):
+    sizes: list[int] = []
+    stepper = Stepper(model, PRESETS["vot"], device="cuda", precision="fp32", batch_sizes=[1, 2, 4])
+
+    def seen(search: torch.Tensor, *given: Any) -> Any:
+        sizes.append(len(search))
+        return stepper.step(search, *given)
+
+    stepper.running(seen).warm_up()
+    assert sizes == [1, 2, 4]
+    with pytest.raises(RuntimeError, match="no kernel image"):
+        stepper.running(raising(stepper)).warm_up()
+
+    def full(search: torch.Tensor, *given: Any) -> Any:
+        sizes.append(len(search))
+        if len(search) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return stepper.step(search, *given)
+
+    sizes.clear()
+    stepper.running(full).warm_up()
+    assert sizes == [1, 2] and cuda.released == 1
+
+
 def test_a_slow_way_is_not_repeated(stepper):
     made = []
 

@@ -36,15 +36,8 @@ def objects(*items):
 
 
 def test_a_good_row_is_a_clip():
-    assert check(source="x") == Clip(
-        "007",
-        "a.mp4",
-        "/data/set/a.mp4",
-        10,
-        90,
-        objects=(ObjectStart("0", box=(1.0, 2.0, 30.5, 40.0)),),
-        keep={"source": "x"},
-    )
+    start = ObjectStart("0", box=(1.0, 2.0, 30.5, 40.0))
+    assert check(source="x") == Clip("007", "a.mp4", "/data/set/a.mp4", 10, 90, objects=(start,), keep={"source": "x"})
 
 
 def test_absent_and_null_are_the_same():

@@ -165,7 +165,7 @@ def test_a_stopped_and_a_killed_job_are_taken_up_again(
     client = JobSubmissionClient(dashboard)
 
     def submit(output: Path) -> str:
-        entry = ["python", "jobs/segment.py", *work, "--output", str(output), "--commit-every", "1"]
+        entry = ["python", "-m", "tests.chaos.driver", *work, "--output", str(output), "--commit-every", "1"]
         return client.submit_job(entrypoint=shlex.join(entry), runtime_env={"working_dir": str(ROOT)})
 
     def until(true: Callable[[], bool], seconds: float = 300.0) -> float:

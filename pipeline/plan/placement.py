@@ -14,12 +14,12 @@ from pipeline.cluster.nodes import Cluster, Node, observe_cluster
 from pipeline.errors import UsageError
 from pipeline.plan.options import ActorCount, SegmentOptions
 
-__all__ = ["Cluster", "Node", "Placement", "observe_cluster", "place"]
+__all__ = ["Cluster", "Node", "Placement", "Work", "observe_cluster", "place"]
 
 CALLS_PER_ACTOR = 2
 _MOST_CALLS = 8
 """So many shards does an actor of CPUs work on at once where clips have one object, for its batches to be filled."""
-_CLIPS_A_CALL = 2  # fewer, and its decode worker is hardly worth the start
+_CLIPS_A_CALL, _FRAMES_A_CALL = 2, 100  # fewer, and its decode worker is not worth the start
 _DECODER_BYTES = 300 << 20  # a decode worker with what it has staged, about
 CHUNKS_A_LANE = 4  # one in the making, two ahead, one in use
 _ENOUGH_LANES = 4
@@ -30,6 +30,15 @@ _DECODE_CPUS = (1.0, 0.5, 0.25, 0.125, 0.0625, 0.03125)
 _LEAST_CLAIM = 0.125  # of a decode task beside a GPU, which needs what it decodes soon
 _CHUNK_BYTES, _GOOD_CHUNK_BYTES, _LEAST_CHUNK_BYTES = 32 << 20, 4 << 20, 1 << 20
 _CHUNKS_SHARE = 0.6  # of an object store; the rest is for Ray Data's blocks and the weights
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """All that a manifest asks for: clips, objects, and frames of clips, at least."""
+
+    clips: int
+    objects: int
+    frames: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +80,11 @@ class Placement:
         return self.actors.maximum * self.calls
 
 
-def place(options: SegmentOptions, cluster: Cluster, *, clips: int = 0, objects: int = 0) -> Placement:
+def place(options: SegmentOptions, cluster: Cluster, *, work: Work | None = None) -> Placement:
     """Decide the placement of a run.
 
     Args:
-        clips, objects: how many there are, all in all, where that is known.
+        work: how much there is to do, where that is known.
 
     Raises:
         UsageError: the cluster can never fit what was asked; the message says what it has.
@@ -99,8 +108,8 @@ def place(options: SegmentOptions, cluster: Cluster, *, clips: int = 0, objects:
     free = cluster.cpus - actors.maximum * actor_cpus - 1  # one is left for Ray Data's own read task
     max_tracks = 1 if options.deterministic else options.max_tracks or _DEFAULT_TRACKS[device]
     calls = CALLS_PER_ACTOR
-    if device == "cpu" and clips:
-        calls = _calls(hosts, actors.maximum, max_tracks, clips, objects)
+    if device == "cpu" and work is not None:
+        calls = _calls(hosts, actors.maximum, max_tracks, work)
     lanes = _lanes(hosts, gpus, actors.maximum, free, max_tracks) if device == "cuda" else 1
     return Placement(
         device=device,
@@ -158,10 +167,10 @@ def _node_room(node: Node, gpus: float, cpus: float = 0.0) -> int:
     return min(room, int(node.cpus / cpus)) if cpus else room
 
 
-def _calls(hosts: Cluster, actors: int, max_tracks: int, clips: int, objects: int) -> int:
+def _calls(hosts: Cluster, actors: int, max_tracks: int, work: Work) -> int:
     """Shards that an actor of CPUs works on at once: as many as give a full batch of tracks, where memory allows."""
-    by_tracks = -(-max_tracks * clips // max(1, objects))
-    by_clips = clips // (actors * _CLIPS_A_CALL)
+    by_tracks = -(-max_tracks * work.clips // max(1, work.objects))
+    by_work = min(work.clips // (actors * _CLIPS_A_CALL), work.frames // (actors * _FRAMES_A_CALL))
     # An object store has, unless told otherwise, three tenths of a node's memory: as much may decode workers have.
     by_memory = min(
         (
@@ -171,7 +180,7 @@ def _calls(hosts: Cluster, actors: int, max_tracks: int, clips: int, objects: in
         ),
         default=_MOST_CALLS,
     )
-    return max(CALLS_PER_ACTOR, min(by_tracks, by_clips, by_memory, _MOST_CALLS))
+    return max(CALLS_PER_ACTOR, min(by_tracks, by_work, by_memory, _MOST_CALLS))
 
 
 def _lanes(hosts: Cluster, gpus: float, actors: int, free_cpus: float, max_tracks: int) -> int:

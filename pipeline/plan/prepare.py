@@ -27,9 +27,11 @@ from pipeline.plan.gpu_check import check_gpu
 from pipeline.plan.model import RunModel, check_model, config_hash
 from pipeline.plan.one_video import write_manifest
 from pipeline.plan.options import SegmentOptions
-from pipeline.plan.placement import Placement, observe_cluster, place
+from pipeline.plan.placement import Placement, Work, observe_cluster, place
 
 logger = logging.getLogger(__name__)
+FEW_FRAMES = 100
+"""What a clip counts for, where only the video tells its length, when it is asked whether there is much to do."""
 _VERSIONS = ("siammask-batch", "ray", "torch", "pyarrow", "decord2", "av", "opencv-python-headless", "numpy")
 
 
@@ -123,7 +125,9 @@ def prepare(options: SegmentOptions) -> Prepared:
         raise UsageError(f"--manifest: {error}") from error
     except ManifestError as error:
         raise UsageError(str(error)) from error
-    placement = place(options, cluster, clips=manifest.summary.clips, objects=manifest.summary.objects)
+    asked = manifest.summary
+    work = Work(asked.clips, asked.objects, asked.frames + FEW_FRAMES * asked.open_clips)
+    placement = place(options, cluster, work=work)
     return Prepared(
         options=options,
         output=output,

@@ -34,6 +34,8 @@ from pipeline.progress.prometheus import METRICS
 from tests.conftest import ROOT
 from tests.infra.test_monitoring import expressions, metric_names
 
+FRAMES = 124 + 120  # the scenes, and their ranges of twelve frames
+LATE = 2  # clips that may end between the last look at the metrics and the end of their actor
 # Nothing is exported of devices that were lost until one is.
 AFTER_A_LOSS = {"ray_siammask_device_losses_total"}
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
@@ -147,9 +149,8 @@ def test_a_scrape_shows_every_metric_with_plausible_values(ran: Ran) -> None:
     values = ran.scrape.values
     missing = [metric.name for metric in METRICS if not any(key.startswith(f"ray_{metric.name}:") for key in values)]
     assert {f"ray_{name}" for name in missing} == AFTER_A_LOSS
-    frames = 124 + 120  # the scenes, and their ranges of twelve frames
-    assert values["ray_siammask_clips_total:ok"] == ran.clips == values["ray_siammask_run_clips:"]
-    assert frames <= values["ray_siammask_frames_total:"] < 3 * frames  # what was begun again counts again
+    assert ran.clips - LATE <= values["ray_siammask_clips_total:ok"] <= ran.clips == values["ray_siammask_run_clips:"]
+    assert FRAMES - 12 * LATE <= values["ray_siammask_frames_total:"] < 3 * FRAMES  # what was begun again counts again
     assert values["ray_siammask_track_frames_total:"] >= values["ray_siammask_frames_total:"]
     assert values["ray_siammask_retries_total:clip"] >= 1, "the lost node had a clip under way"
     assert values["ray_siammask_run_actors:"] == 1
@@ -177,7 +178,7 @@ def test_prometheus_reads_the_cluster(ran: Ran) -> None:
         answer = _query(ran.prometheus, expression.replace("$run", ".*"))
         assert answer["status"] == "success", expression
     (frames,) = _query(ran.prometheus, "sum(max_over_time(ray_siammask_frames_total[10m]))")["data"]["result"]
-    assert float(frames["value"][1]) >= 244
+    assert float(frames["value"][1]) >= FRAMES - 12 * LATE
 
 
 def _query(address: str, expression: str) -> dict[str, Any]:

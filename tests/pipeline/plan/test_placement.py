@@ -5,7 +5,7 @@ import pytest
 from pipeline.cluster.nodes import Cluster, Node
 from pipeline.errors import UsageError
 from pipeline.plan.options import ActorCount, SegmentOptions, parse_labels
-from pipeline.plan.placement import place
+from pipeline.plan.placement import Work, place
 
 
 def _options(**changes: object) -> SegmentOptions:
@@ -76,41 +76,37 @@ def test_lanes_follow_cpus_batch_and_memory(
 
 
 @pytest.mark.parametrize(
-    ("cpus", "clips", "objects", "changes", "calls"),
+    ("cpus", "work", "changes", "calls"),
     [
-        (2, 16, 16, {}, 8),  # sixteen clips of one object: a batch for each of two threads
-        (2, 16, 32, {}, 4),
-        (2, 16, 48, {}, 3),
-        (2, 1000, 8000, {}, 2),
-        (2, 6, 6, {}, 3),  # two clips a decoder, or it is hardly worth its start
-        (2, 1, 1, {}, 2),
-        (2, 0, 0, {}, 2),
-        (16, 64, 64, {}, 4),  # eight actors
-        (2, 1000, 1000, {"max_tracks": 1}, 2),
-        (2, 1000, 1000, {"max_tracks": 4}, 4),
-        (2, 1000, 1000, {"store": 1 << 30}, 3),  # a gigabyte for decoders beside it
-        (16, 1000, 1000, {"gpus": 1}, 2),  # has lanes
+        (2, (16, 16, 1600), {}, 8),  # sixteen clips of one object: a batch for each of two threads
+        (2, (16, 32, 1600), {}, 4),
+        (2, (16, 48, 1600), {}, 3),
+        (2, (1000, 8000, 99999), {}, 2),
+        (2, (6, 6, 6000), {}, 3),  # two clips a decoder, or it is not worth its start
+        (2, (16, 16, 320), {}, 3),  # and a hundred frames
+        (2, (1, 1, 9999), {}, 2),
+        (2, None, {}, 2),
+        (16, (64, 64, 9999), {}, 4),  # eight actors
+        (2, (1000, 1000, 99999), {"max_tracks": 1}, 2),
+        (2, (1000, 1000, 99999), {"max_tracks": 4}, 4),
+        (2, (1000, 1000, 99999), {"store": 1 << 30}, 3),  # a gigabyte for decoders beside it
+        (16, (1000, 1000, 99999), {"gpus": 1}, 2),  # has lanes
     ],
 )
 def test_clips_of_few_objects_come_together_for_a_batch(
-    cpus: int, clips: int, objects: int, changes: dict[str, int], calls: int
+    cpus: int, work: tuple[int, int, int] | None, changes: dict[str, int], calls: int
 ) -> None:
     cluster = _cluster(cpus, changes.pop("gpus", 0), object_store=changes.pop("store", 0))
-    placed = place(_options(**changes), cluster, clips=clips, objects=objects)
+    placed = place(_options(**changes), cluster, work=None if work is None else Work(*work))
     assert placed.calls == calls
     claimed = placed.actors.maximum * (placed.actor_cpus + placed.calls * placed.lanes * placed.decode_cpus)
     assert claimed <= max(0, cpus - 1)
     assert placed.chunk_bytes == 32 << 20 or placed.chunk_bytes * placed.overlapping_calls * 4 <= 1 << 30
 
 
-def test_a_step_is_compiled_only_where_asked() -> None:
-    assert not place(_options(), _cluster(2)).compiled
-    assert place(_options(compile=True), _cluster(2)).compiled
-
-
 @pytest.mark.parametrize("gpus", [0, 1])
 def test_each_track_is_by_itself_where_nothing_may_depend_on_load(gpus: int) -> None:
-    placed = place(_options(deterministic=True), _cluster(16, gpus), clips=100, objects=100)
+    placed = place(_options(deterministic=True), _cluster(16, gpus), work=Work(100, 100, 9999))
     assert placed.deterministic and placed.max_tracks == 1 and placed.calls * placed.lanes == 2
     assert not place(_options(), _cluster(16, gpus)).deterministic
     with pytest.raises(UsageError, match="--deterministic and --compile"):

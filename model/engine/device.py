@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Protocol
 
 import torch
@@ -144,7 +145,10 @@ class Cuda:
         )
 
     def record(self, work: Callable[[], Sequence[Tensor]]) -> tuple[Sequence[Tensor], Callable[[], None]]:
-        """As a CUDA graph. What cuDNN measures, and libraries set up, comes before, on a stream beside the current."""
+        """As a CUDA graph. What cuDNN measures, and libraries set up, comes before, on a stream beside the current.
+
+        All graphs run on one stream, so they share the memory for what lies between inputs and answers.
+        """
         current, beside = torch.cuda.current_stream(self.torch_device), torch.cuda.Stream(self.torch_device)
         beside.wait_stream(current)
         with torch.cuda.stream(beside):
@@ -152,7 +156,8 @@ class Cuda:
                 work()
         current.wait_stream(beside)
         graph: Any = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, capture_error_mode="thread_local"):  # other threads may ask for memory meanwhile
+        # Other threads may ask for memory meanwhile.
+        with torch.cuda.graph(graph, pool=_graph_memory(self.torch_device), capture_error_mode="thread_local"):
             answers = work()
         return answers, graph.replay
 
@@ -171,6 +176,11 @@ def _attributes(*wanted: tuple[Any, str, Any]) -> Iterator[None]:
     finally:
         for owner, name, value in before:
             setattr(owner, name, value)
+
+
+@cache
+def _graph_memory(device: torch.device) -> Any:
+    return torch.cuda.graph_pool_handle()
 
 
 def open_device(device: torch.device | str, *, measures: bool = True) -> Device:

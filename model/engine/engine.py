@@ -21,7 +21,7 @@ from model.engine.request_queue import RequestQueue
 from model.engine.runner import BatchRunner
 from model.engine.stepper import Stepper
 from model.engine.track import Request, Track, TrackOutput, init_request, step_request
-from model.engine.ways import Trial, fastest_stepper
+from model.engine.ways import StepTrial, fastest_stepper
 from model.network import SiamMask
 from model.network.inference import Precision
 from model.tracker import TrackerParams
@@ -97,7 +97,7 @@ class Engine:
             model, params, device=device, precision=precision, batch_sizes=batch_sizes, compiled=compiled,
             measures=not deterministic,
         )  # fmt: skip
-        self.device_kind, self.trials = self._stepper.device.kind, list[Trial]()
+        self.device_kind, self.trials = self._stepper.device.kind, list[StepTrial]()
         if on_cuda and not compiled and not deterministic:
             self._stepper, self.trials = _fastest(self._stepper, model, params, device, precision)
         threads = 1 if on_cuda else torch.get_num_threads()
@@ -186,7 +186,7 @@ class Engine:
 
 def _fastest(
     stepper: Stepper, model: SiamMask, params: TrackerParams, device: torch.device | str, precision: Precision
-) -> tuple[Stepper, list[Trial]]:
+) -> tuple[Stepper, list[StepTrial]]:
     """The stepper that goes the fastest way on this device, and what came of all ways."""
 
     def exact() -> Stepper:

@@ -38,7 +38,7 @@ _SLOWER = 2.0  # times the plain step, after which a way is not repeated
 
 
 @dataclass(frozen=True, slots=True)
-class Trial:
+class StepTrial:
     """What came of trying a way.
 
     Attributes:
@@ -64,7 +64,7 @@ def fastest_stepper(
     patience_s: float = 60.0,
     book: TrialBook | None = None,
     clock: Callable[[], float] = time.perf_counter,
-) -> tuple[Stepper, list[Trial]]:
+) -> tuple[Stepper, list[StepTrial]]:
     """Try every way and return the stepper that goes the fastest right one, warm, with what came of all.
 
     Args:
@@ -78,7 +78,7 @@ def fastest_stepper(
         clock: seconds that go by.
     """
     book = book or TrialBook.of_user(f"{stepper.device.kind} {key}")
-    known = {row["way"]: Trial(row["way"], *map(row.get, _FIGURES)) for row in book.read() if row["way"] in ways}
+    known = {row["way"]: StepTrial(row["way"], *map(row.get, _FIGURES)) for row in book.read() if row["way"] in ways}
     if set(known) != set(ways):
         sample = _Sample.of(stepper, exact, clock)
         plain = known[PLAIN] = sample.tried(PLAIN, ways[PLAIN], seconds, patience_s)
@@ -93,7 +93,7 @@ def fastest_stepper(
     best = min(
         (trial for trial in known.values() if trial.fault is None and trial.seconds is not None),
         key=lambda trial: trial.seconds or 0.0,
-        default=Trial(PLAIN),
+        default=StepTrial(PLAIN),
     )
     chosen = stepper.running(ways[best.way](stepper))
     chosen.warm_up()
@@ -142,10 +142,15 @@ class _Sample:
         return cls(stepper, inputs, reference.launch(in_float).result(), clock)
 
     def tried(
-        self, way: str, make: Callable[[Stepper], Step], seconds: float, patience_s: float, plain: Trial | None = None
-    ) -> Trial:
+        self,
+        way: str,
+        make: Callable[[Stepper], Step],
+        seconds: float,
+        patience_s: float,
+        plain: StepTrial | None = None,
+    ) -> StepTrial:
         """Try a way in a thread of its own. Raises what the plain one raises."""
-        outcome: list[Trial | Exception] = []
+        outcome: list[StepTrial | Exception] = []
 
         def work() -> None:
             try:
@@ -157,14 +162,14 @@ class _Sample:
         thread.start()
         thread.join(patience_s)
         if not outcome:
-            return Trial(way, fault=f"it did not end within {patience_s:g} s")
-        if isinstance(outcome[0], Trial):
+            return StepTrial(way, fault=f"it did not end within {patience_s:g} s")
+        if isinstance(outcome[0], StepTrial):
             return outcome[0]
         if plain is None:
             raise outcome[0]
-        return Trial(way, fault=f"{type(outcome[0]).__name__}: {next(iter(str(outcome[0]).splitlines()), '')}")
+        return StepTrial(way, fault=f"{type(outcome[0]).__name__}: {next(iter(str(outcome[0]).splitlines()), '')}")
 
-    def _measured(self, way: str, stepper: Stepper, seconds: float, plain: Trial | None) -> Trial:
+    def _measured(self, way: str, stepper: Stepper, seconds: float, plain: StepTrial | None) -> StepTrial:
         allowed = float("inf") if plain is None else LEAST + ROUNDING * (plain.deviation or 0.0)
         best, apart, until = float("inf"), 0.0, self.clock() + seconds
         for number in range(1_000):
@@ -173,13 +178,14 @@ class _Sample:
             took = self.clock() - began
             apart = max(apart, deviation(results, self.wanted))
             if apart > allowed:
-                return Trial(way, took, apart, f"its outcomes are {apart:.2g} from those in float32, not {allowed:.2g}")
+                fault = f"its outcomes are {apart:.2g} from those in float32, not {allowed:.2g}"
+                return StepTrial(way, took, apart, fault)
             if number:  # the first one sets up
                 best = min(best, took)
                 slow = plain is not None and plain.seconds is not None and best > _SLOWER * plain.seconds
                 if slow or self.clock() > until:
                     break
-        return Trial(way, best, apart)
+        return StepTrial(way, best, apart)
 
 
 def _scene(number: int, side: int) -> np.ndarray:

@@ -13,7 +13,7 @@ import numpy as np
 import ray
 
 from benchmarks.null_model import NullEngine
-from model.engine.ways import Trial
+from model.engine.ways import StepTrial
 from pipeline import storage
 from pipeline.actor import segmenter
 from pipeline.output import commit as parts
@@ -23,7 +23,7 @@ POISON_WIDTH = 13.0
 """An object whose box has this width kills the actor that starts to track it."""
 
 
-TRIALS = (Trial("plain", 0.02, 0.0), Trial("recorded", fault="it did not end"))
+TRIALS = (StepTrial("plain", 0.02, 0.0), StepTrial("recorded", fault="it did not end"))
 """What came of trying the ways to compute a step, for those that have tried."""
 
 

@@ -18,7 +18,7 @@ from model.engine import Engine
 from model.engine.recorded import RecordedStep
 from model.engine.stepper import Step, StepInput, Stepper
 from model.engine.trial_book import TrialBook
-from model.engine.ways import PLAIN, WAYS, Trial, Ways, fastest_stepper
+from model.engine.ways import PLAIN, WAYS, StepTrial, Ways, fastest_stepper
 from model.tracker import PRESETS, TrackState
 from tests.model.engine.fake_cuda import FakeCuda, cuda
 from tests.model.engine.tracks import BOXES, same
@@ -100,7 +100,7 @@ def stepper(model) -> Stepper:
     return Stepper(model, PRESETS["vot"], device="cpu", precision="fp32", batch_sizes=[1, 2])
 
 
-def choose(stepper: Stepper, ways: Ways, book: Path | None, **options: Any) -> tuple[Any, dict[str, Trial]]:
+def choose(stepper: Stepper, ways: Ways, book: Path | None, **options: Any) -> tuple[Any, dict[str, StepTrial]]:
     """The step that is taken, and the trials by way."""
     options = {"seconds": 0.035, "book": TrialBook(book), "clock": CLOCK, "key": "", **options}
     chosen, trials = fastest_stepper(stepper, lambda: stepper, ways=ways, **options)

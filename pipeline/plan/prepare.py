@@ -30,8 +30,9 @@ from pipeline.plan.options import SegmentOptions
 from pipeline.plan.placement import Placement, Work, observe_cluster, place
 
 logger = logging.getLogger(__name__)
-FEW_FRAMES = 100
-"""What a clip counts for, where only the video tells its length, when it is asked whether there is much to do."""
+_FEW_FRAMES = 100
+"""What a clip of unknown length counts for when decoders are placed: fewer than `shards.UNKNOWN_FRAMES`, by which
+shards are planned, since a decoder too many costs more than one too few."""
 _VERSIONS = ("siammask-batch", "ray", "torch", "pyarrow", "decord2", "av", "opencv-python-headless", "numpy")
 
 
@@ -108,7 +109,7 @@ def prepare(options: SegmentOptions) -> Prepared:
     take_signals_again()
     configure_data()
     cluster = observe_cluster()
-    placement = place(options, cluster)
+    placement = place(options, cluster)  # before the manifest is read, for what can never fit
     check_gpu(placement, cluster.only(placement.actor_labels), options.device)
     if options.precision == "int8" and placement.device != "cpu":
         raise UsageError("--precision int8 computes on CPUs, and the tracker actors are on GPUs: add --device cpu")
@@ -126,7 +127,7 @@ def prepare(options: SegmentOptions) -> Prepared:
     except ManifestError as error:
         raise UsageError(str(error)) from error
     asked = manifest.summary
-    work = Work(asked.clips, asked.objects, asked.frames + FEW_FRAMES * asked.open_clips)
+    work = Work(asked.clips, asked.objects, asked.frames + _FEW_FRAMES * asked.open_clips)
     placement = place(options, cluster, work=work)
     return Prepared(
         options=options,

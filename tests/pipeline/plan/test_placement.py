@@ -115,6 +115,11 @@ def test_each_track_is_by_itself_where_nothing_may_depend_on_load(gpus: int) -> 
         _options(deterministic=True, max_tracks=4)
 
 
+def test_a_step_is_compiled_only_where_asked() -> None:
+    assert not place(_options(), _cluster(2)).compiled
+    assert place(_options(compile=True), _cluster(2)).compiled
+
+
 def test_an_autoscaler_counts_as_what_it_may_add() -> None:
     placed = place(_options(), Cluster((Node(0), Node(8, 1, now=0, most=4), Node(16, now=0, most=2))))
     assert (placed.device, placed.actors) == ("cuda", ActorCount(1, 4))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import subprocess
 from pathlib import Path
 
 import psutil
@@ -19,3 +20,15 @@ def describe(device: str) -> str:
     if device == "cuda":
         parts.append(torch.cuda.get_device_name())
     return ", ".join([*parts, f"Python {platform.python_version()}", f"torch {torch.__version__}"])
+
+
+def gpu_state() -> str:
+    """Driver, clocks now and at most, power and memory of the first GPU, as `nvidia-smi` has them."""
+    asked = "driver_version,clocks.sm,clocks.max.sm,power.draw,power.limit,temperature.gpu,memory.total"
+    command = ["nvidia-smi", f"--query-gpu={asked}", "--format=csv,noheader", "--id=0"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return "nvidia-smi says nothing of driver and clocks"
+    driver, clock, most, power, limit, warmth, memory = (part.strip() for part in done.stdout.split(","))
+    return f"driver {driver}, {clock} of {most}, {power} of {limit}, {warmth} C, {memory}"

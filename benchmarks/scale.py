@@ -3,6 +3,7 @@
 python -m benchmarks scale two-actors      the null-model corpus with one actor and with two, measured
 python -m benchmarks scale rates           driver, control room, object store and storage on this machine, measured
 python -m benchmarks scale table           1 to 512 GPUs, computed from rates
+python -m benchmarks scale nodes           one node of 16 or 96 CPUs with 1 or 8 GPUs, computed from rates
 """
 
 from __future__ import annotations
@@ -25,10 +26,12 @@ import typer
 from benchmarks.clips import write_clip
 from benchmarks.hardware import describe
 from benchmarks.null_model import NullEngine
-from benchmarks.scale_model import Cluster, Corpus, Rates, most_gpus, simulate
+from benchmarks.scale_model import Cluster, Corpus, Rates, actor_rate, most_gpus, simulate, stage_rates
 from benchmarks.tables import markdown
 
 app = typer.Typer(help=__doc__, add_completion=False)
+NODES = ((16, 1), (96, 1), (16, 8), (96, 8))
+"""CPUs and GPUs."""
 GPUS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 
 
@@ -127,13 +130,41 @@ def two_actors(
 def rates(
     track_frames: Annotated[float, typer.Option(help="Track-frames/s of an actor: `benchmarks engine`.")] = 2000.0,
     decoded_frames: Annotated[float, typer.Option(help="Frames/s that a CPU decodes: `benchmarks stages`.")] = 150.0,
+    finished_masks: Annotated[
+        float, typer.Option(help="Windows cut and masks finished a second by a CPU: `benchmarks stages`.")
+    ] = 2500.0,
     nodes: Annotated[int, typer.Option(help="Fake nodes with an actor each.")] = 4,
 ) -> None:
     """Measure what the driver, the control room, the object store and the storage take, as JSON."""
     from benchmarks.scale_rates import measure
 
     os.environ.setdefault("RAY_AUTH_MODE", "disabled")
-    print(json.dumps(asdict(measure(track_frames=track_frames, decoded_frames=decoded_frames, nodes=nodes)), indent=2))
+    found = measure(
+        track_frames=track_frames, decoded_frames=decoded_frames, finished_masks=finished_masks, nodes=nodes
+    )
+    print(json.dumps(asdict(found), indent=2))
+
+
+@app.command("nodes")
+def nodes(
+    rates: Annotated[Path, typer.Option(help="What `rates` printed.")],
+    objects: Annotated[int, typer.Option(help="Objects of a clip.")] = 2,
+    size: Annotated[str, typer.Option(help="Width x height of a frame.")] = "1280x720",
+) -> None:
+    """Compute what limits one node, by its CPUs and GPUs."""
+    measured = Rates(**json.loads(rates.read_text()))
+    width, height = map(int, size.split("x"))
+    corpus = Corpus(1, 1, objects, 3 * width * height)
+    rows = []
+    for cpus, gpus in NODES:
+        cluster = Cluster(cpus / gpus, gpus)
+        rate, limit = actor_rate(measured, corpus, cluster)
+        stages = stage_rates(measured, corpus, cluster).values()
+        share = rate / stage_rates(measured, corpus, cluster)["tracking"]
+        row = (f"{cpus} CPUs, {gpus} GPU{'s' * (gpus > 1)}", *(f"{gpus * stage:,.0f}" for stage in stages))
+        rows.append((*row, f"{gpus * rate * objects:,.0f}", f"{share:.0%}", limit))
+    head = ("node", "tracking, frames/s", "CPUs, frames/s", "object store, frames/s")
+    print(markdown((*head, "track-frames/s", "of the GPUs' own", "limit"), rows))
 
 
 @app.command("table")

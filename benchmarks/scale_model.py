@@ -20,6 +20,7 @@ class Rates:
     Attributes:
         track_frames: track-frames/s of one actor's engine with its batch full.
         decoded_frames: frames/s that one CPU decodes.
+        finished_masks: masks/s that one CPU cuts the windows for and finishes, to box and run lengths.
         store_bytes: bytes/s through one node's object store.
         dispatch_s: driver's time for one shard, Ray Data's and ours.
         report_s: control room's time for one actor's report, of which there is one a second.
@@ -31,6 +32,7 @@ class Rates:
 
     track_frames: float
     decoded_frames: float
+    finished_masks: float
     store_bytes: float
     dispatch_s: float
     report_s: float
@@ -61,7 +63,7 @@ class Corpus:
 class Cluster:
     """What an actor has beside its GPU: CPUs that decode for it, and how many share its node's object store."""
 
-    cpus_per_gpu: int
+    cpus_per_gpu: float
     gpus_per_node: int
 
 
@@ -87,14 +89,23 @@ class Outcome:
     limit: str
 
 
-def actor_rate(rates: Rates, corpus: Corpus, cluster: Cluster) -> tuple[float, str]:
-    """Frames/s of one actor, and which stage allows no more."""
-    stages = {
+def stage_rates(rates: Rates, corpus: Corpus, cluster: Cluster) -> dict[str, float]:
+    """Frames/s that each stage of one actor allows.
+
+    The CPUs beside a GPU decode frames, cut the windows of each object and finish its masks; one is for Python itself.
+    """
+    frame_s = 1 / rates.decoded_frames + corpus.objects / rates.finished_masks
+    return {
         "tracking": rates.track_frames / corpus.objects,
-        "decoding": rates.decoded_frames * min(cluster.cpus_per_gpu - 1, 8 * CALLS),
+        "CPUs": (cluster.cpus_per_gpu - 1) / frame_s,
         "object store": rates.store_bytes / (corpus.frame_bytes * cluster.gpus_per_node),
     }
-    limit = min(stages, key=lambda name: stages[name])
+
+
+def actor_rate(rates: Rates, corpus: Corpus, cluster: Cluster) -> tuple[float, str]:
+    """Frames/s of one actor, and which stage allows no more."""
+    stages = stage_rates(rates, corpus, cluster)
+    limit = min(stages, key=stages.__getitem__)
     return stages[limit], limit
 
 

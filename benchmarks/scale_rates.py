@@ -27,9 +27,15 @@ HASH = "0" * 64
 
 
 def measure(
-    *, track_frames: float, decoded_frames: float, nodes: int = 4, shards: int = 1500, parts: int = 400
+    *,
+    track_frames: float,
+    decoded_frames: float,
+    finished_masks: float,
+    nodes: int = 4,
+    shards: int = 1500,
+    parts: int = 400,
 ) -> Rates:
-    """All rates: those of engine and decoder as given (`python -m benchmarks` measures them), the others measured here.
+    """All rates: those of engine, decoder and masks as given (`python -m benchmarks` measures them), others measured.
 
     Args:
         nodes: fake nodes of Ray's own test cluster, each with a GPU that is not there and one actor.
@@ -44,7 +50,7 @@ def measure(
         plan = plan_clip_seconds(folder)
         with _s3(folder) as output:
             commit, listing, reading = storage_seconds(output, folder, parts)
-    return Rates(track_frames, decoded_frames, store, dispatch, report, commit, listing, reading, plan)
+    return Rates(track_frames, decoded_frames, finished_masks, store, dispatch, report, commit, listing, reading, plan)
 
 
 def dispatch_seconds(folder: Path, actors: int, shards: int) -> float:

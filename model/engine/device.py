@@ -103,6 +103,9 @@ class Cpu:
 class Cuda:
     """A GPU, through page-locked memory, so that no copy waits.
 
+    What goes in is copied on a stream of its own, beside the work on the batch before; what comes out is copied in the
+    order of the work, since recorded work writes its next answers over these.
+
     Attributes:
         measures: whether cuDNN may measure which of its kernels is the fastest, and take one that adds in any order.
     """
@@ -118,13 +121,18 @@ class Cuda:
         return torch.empty(tuple(shape), dtype=dtype, pin_memory=True)
 
     def send(self, tensor: Tensor) -> Tensor:
-        return tensor.to(self.torch_device, non_blocking=True)
+        working, copying = torch.cuda.current_stream(self.torch_device), _copies(self.torch_device)
+        with torch.cuda.stream(copying):
+            there = tensor.to(self.torch_device, non_blocking=True)
+        working.wait_stream(copying)
+        there.record_stream(working)  # its memory is not handed out again before the work with it is done
+        return there
 
     def fetch(self, tensors: Sequence[Tensor]) -> tuple[list[Tensor], Arrival]:
         copies = [self.host(tensor.shape, tensor.dtype) for tensor in tensors]
         for copy, tensor in zip(copies, tensors, strict=True):
             copy.copy_(tensor, non_blocking=True)
-        arrival = torch.cuda.Event()
+        arrival = torch.cuda.Event(blocking=True)  # who waits sleeps: the core is for crops and masks
         arrival.record(torch.cuda.current_stream(self.torch_device))
         return copies, arrival
 
@@ -176,6 +184,11 @@ def _attributes(*wanted: tuple[Any, str, Any]) -> Iterator[None]:
     finally:
         for owner, name, value in before:
             setattr(owner, name, value)
+
+
+@cache
+def _copies(device: torch.device) -> Any:
+    return torch.cuda.Stream(device)
 
 
 @cache

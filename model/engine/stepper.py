@@ -151,6 +151,12 @@ class Stepper:
         other._run = step
         return other
 
+    def step_with(self, rearranged: Callable[[SiamMask], SiamMask]) -> Step:
+        """`step`, but computed by what this makes of the network."""
+        other = copy.copy(self)
+        other._model = rearranged(self._model)  # type: ignore[arg-type]
+        return other.step
+
     @torch.inference_mode()
     def templates(self, crops: Sequence[np.ndarray]) -> list[Template]:
         """Return the correlation kernels of template crops, uint8 [127, 127, 3] BGR part."""

@@ -7,6 +7,7 @@ end costs a line in the log. What came of it is kept for each kind of device, al
 from __future__ import annotations
 
 import logging
+import textwrap
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -17,6 +18,7 @@ import numpy as np
 from model.engine.recorded import RecordedStep
 from model.engine.stepper import Step, StepInput, Stepper, StepResult
 from model.engine.trial_book import TrialBook
+from model.network.cudnn import fused_copy
 from model.tracker import TrackState
 from model.tracker.crop import SEARCH_SIZE, TEMPLATE_SIZE
 
@@ -27,12 +29,15 @@ Ways = Mapping[str, Callable[[Stepper], Step]]
 WAYS: Ways = {
     PLAIN: lambda stepper: stepper.step,
     "recorded": lambda stepper: RecordedStep(stepper.step, stepper.device),
+    "fused": lambda stepper: stepper.step_with(fused_copy),
+    "fused, recorded": lambda stepper: RecordedStep(stepper.step_with(fused_copy), stepper.device),
 }
 
 TRACKS = 16
 """So many, at most, are stepped together in a trial."""
 ROUNDING, LEAST = 1.5, 1e-3
 """A way may deviate so many times as far from float32 as the plain step of the same precision does, and by so much."""
+_LONGEST_FAULT = 160  # characters
 _FIGURES = ("seconds", "deviation", "fault")
 _SLOWER = 2.0  # times the plain step, after which a way is not repeated
 
@@ -167,7 +172,7 @@ class _Sample:
             return outcome[0]
         if plain is None:
             raise outcome[0]
-        return StepTrial(way, fault=f"{type(outcome[0]).__name__}: {next(iter(str(outcome[0]).splitlines()), '')}")
+        return StepTrial(way, fault=_fault(outcome[0]))
 
     def _measured(self, way: str, stepper: Stepper, seconds: float, plain: StepTrial | None) -> StepTrial:
         allowed = float("inf") if plain is None else LEAST + ROUNDING * (plain.deviation or 0.0)
@@ -186,6 +191,11 @@ class _Sample:
                 if slow or self.clock() > until:
                     break
         return StepTrial(way, best, apart)
+
+
+def _fault(error: Exception) -> str:
+    first = next(iter(str(error).splitlines()), "")
+    return f"{type(error).__name__}: {textwrap.shorten(first, _LONGEST_FAULT, placeholder=' …')}"
 
 
 def _scene(number: int, side: int) -> np.ndarray:

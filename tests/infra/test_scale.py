@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
-from benchmarks.scale import null_run
+from benchmarks.scale import app, null_run
 from benchmarks.scale_model import Cluster, Corpus, Rates, actor_rate, most_gpus, simulate
 
-IDEAL = Rates(1000.0, 1000.0, 1e12, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+IDEAL = Rates(1000.0, 1000.0, 1e9, 1e12, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 CORPUS = Corpus(clips=64_000, frames=300, objects=1, frame_bytes=1_000_000)
 NODE = Cluster(cpus_per_gpu=16, gpus_per_node=1)
 
@@ -46,12 +48,27 @@ def test_what_is_done_before_and_after_counts() -> None:
     ("rates", "limit", "frames"),
     [
         (IDEAL, "tracking", 1000),
-        (replace(IDEAL, decoded_frames=10.0), "decoding", 150),
+        (replace(IDEAL, decoded_frames=10.0), "CPUs", 150),
+        (replace(IDEAL, decoded_frames=50.0, finished_masks=50.0), "CPUs", 375),
         (replace(IDEAL, store_bytes=5e8), "object store", 500),
     ],
 )
 def test_the_slowest_stage_sets_an_actors_rate(rates: Rates, limit: str, frames: float) -> None:
     assert actor_rate(rates, CORPUS, NODE) == (pytest.approx(frames), limit)
+
+
+def test_a_node_is_held_back_by_what_it_has_too_little_of(tmp_path: Path) -> None:
+    rates = tmp_path / "rates.json"
+    rates.write_text(json.dumps(asdict(replace(IDEAL, decoded_frames=100.0))))
+    ran = CliRunner().invoke(app, ["nodes", "--rates", str(rates), "--objects", "1", "--size", "1000x1000"])
+    assert ran.exit_code == 0, ran.output
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in ran.output.splitlines()[2:6]]
+    assert [(row[0], row[4], row[5], row[6]) for row in rows] == [
+        ("16 CPUs, 1 GPU", "1,000", "100%", "tracking"),
+        ("96 CPUs, 1 GPU", "1,000", "100%", "tracking"),
+        ("16 CPUs, 8 GPUs", "800", "10%", "CPUs"),
+        ("96 CPUs, 8 GPUs", "8,000", "100%", "tracking"),
+    ]
 
 
 @pytest.mark.slow

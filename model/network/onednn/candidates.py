@@ -11,8 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from model.network.fused import fuse_sequence
 from model.network.heads import CorrelationBranch
-from model.network.onednn.convs import fuse_sequence
+from model.network.onednn.convs import FusedConv
 
 
 class FusedBranch(nn.Module):
@@ -21,8 +22,8 @@ class FusedBranch(nn.Module):
     def __init__(self, branch: CorrelationBranch) -> None:
         super().__init__()
         self._embedding, self.head = branch.conv_search, branch.head
-        fuse_sequence(self._embedding)
-        fuse_sequence(self.head)
+        fuse_sequence(self._embedding, FusedConv)
+        fuse_sequence(self.head, FusedConv)
 
     def forward(self, kernels: Tensor, neck: Tensor) -> Tensor:
         """Kernels [B, C, 5, 5] and features [B, C, 31, 31] -> [B, outputs, 25, 25]."""

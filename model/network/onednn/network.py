@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from model.network.fused import fuse_sequence
 from model.network.onednn.backbone import fuse_backbone
 from model.network.onednn.candidates import FusedBranch
-from model.network.onednn.convs import available, fuse_sequence
+from model.network.onednn.convs import FusedConv, available
 from model.network.onednn.refine import FusedRefine, cut_windows
 from model.network.siammask import Features, Response, SiamMask, Template
 
@@ -23,9 +24,9 @@ class FusedSiamMask(nn.Module):
         self.box = None if network.box is None else FusedBranch(network.box)
         self._refine = None if network.refine is None else FusedRefine(network.refine)
         for sequence in (network.neck, *(branch.conv_kernel for branch in branches)):
-            fuse_sequence(sequence)
-        fuse_sequence(network.mask.conv_search)
-        fuse_sequence(network.mask.head)
+            fuse_sequence(sequence, FusedConv)
+        fuse_sequence(network.mask.conv_search, FusedConv)
+        fuse_sequence(network.mask.head, FusedConv)
         self._network = network
 
     def template(self, crop: Tensor) -> Template:

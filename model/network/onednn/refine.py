@@ -6,7 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.network.onednn.convs import FusedConv, fuse_sequence
+from model.network.fused import fuse_sequence
+from model.network.onednn.convs import FusedConv
 from model.network.refine import CELLS_OUTSIDE, MASK_SIZE, Refine
 
 _FIRST = 15
@@ -21,7 +22,7 @@ class FusedRefine(nn.Module):
         self.v0, self.v1, self.v2 = refine.v0, refine.v1, refine.v2
         self.h0, self.h1, self.h2 = refine.h0, refine.h1, refine.h2
         for branch in (self.v0, self.v1, self.v2, self.h0, self.h1, self.h2):
-            fuse_sequence(branch)
+            fuse_sequence(branch, FusedConv)
         self.post0, self.post1, self.post2 = (
             FusedConv(conv, relu=False) for conv in (refine.post0, refine.post1, refine.post2)
         )

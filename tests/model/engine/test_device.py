@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import threading
 import time
@@ -10,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from model.engine import Engine, request_queue
+from model.engine import Engine, device, request_queue
 from model.engine import runner as runners
 from model.engine.device import Cuda
 from model.engine.request_queue import RequestQueue
@@ -167,6 +168,63 @@ def test_requests_wait_while_the_device_hangs(engine, cuda, frames):
     assert not future.done()
     cuda.hanging.set()
     assert future.result(timeout=30)
+
+
+class Stream:
+    """A stream that writes down what is asked of it."""
+
+    def __init__(self, name: str, said: list[str]) -> None:
+        self.name, self.said = name, said
+
+    def wait_stream(self, other: Stream) -> None:
+        self.said.append(f"{self.name} waits for {other.name}")
+
+
+class Pixels:
+    """A tensor that writes down where it is copied, and who uses the copy."""
+
+    def __init__(self, current: list[Stream], said: list[str]) -> None:
+        self.current, self.said = current, said
+
+    def to(self, device: torch.device, *, non_blocking: bool) -> Pixels:
+        assert non_blocking
+        self.said.append(f"copied on {self.current[-1].name}")
+        return self
+
+    def record_stream(self, stream: Stream) -> None:
+        self.said.append(f"used on {stream.name}")
+
+
+def test_what_goes_in_is_copied_beside_the_work_that_goes_on_and_before_its_own(monkeypatch):
+    said: list[str] = []
+    current, copies = [Stream("work", said)], Stream("copies", said)
+
+    @contextlib.contextmanager
+    def entered(stream: Stream) -> Iterator[None]:
+        current.append(stream)
+        yield
+        current.pop()
+
+    monkeypatch.setattr(device, "_copies", lambda _: copies)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda _: current[-1])
+    monkeypatch.setattr(torch.cuda, "stream", entered)
+    Cuda(torch.device("cuda")).send(Pixels(current, said))
+    assert said == ["copied on copies", "work waits for copies", "used on work"]
+
+
+def test_who_waits_for_answers_sleeps(monkeypatch):
+    made: list[dict[str, bool]] = []
+
+    class Event:
+        def __init__(self, **options: bool) -> None:
+            made.append(options)
+
+        def record(self, stream: object) -> None: ...
+
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda _: None)
+    Cuda(torch.device("cuda")).fetch([])
+    assert made == [{"blocking": True}]
 
 
 class HostProgram:

@@ -33,13 +33,14 @@ def network(checkpoint, folder, refine):
 
 
 @pytest.mark.parametrize("name", ["davis_refine", "vot_refine", "vot_base63"])
-def test_track_is_the_published_one(shared, tmp_path, checkpoint, name):
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def test_track_is_the_published_one(shared, tmp_path, checkpoint, name, device):
     golden = np.load(shared / f"golden/track_{name}.npz")
     published = json.loads(str(golden["hp"]))
     params = params_from_json(json.dumps({k: v for k, v in published.items() if k not in _NOT_THE_TRACKERS}))
     frames = [cv2.imread(str(path)) for path in sorted((shared / "golden/frames").glob("*.png"))]
     height, width = golden["mask_shape"]
-    with Engine(network(checkpoint, tmp_path, name.endswith("refine")), params) as engine:
+    with Engine(network(checkpoint, tmp_path, name.endswith("refine")), params, device=device) as engine:
         track, first = engine.init(frames[0], golden["init_box"]).result()
         assert first.box.tolist() == golden["init_box"].tolist()
         for i, frame in enumerate(frames[1:]):

@@ -1,6 +1,5 @@
 """Fused convolutions answer what the network's own layers do."""
 
-import copy
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -8,51 +7,22 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 
-from model.network import SiamMask, SiamMaskConfig
-from model.network.inference import fold_batch_norm, prepare
+from model.network import SiamMask
+from model.network.inference import prepare
 from model.network.onednn import network as onednn_network
 from model.network.onednn.convs import FusedConv
 from model.network.onednn.pooling import StemMaxPool
-
-CONFIGS = [
-    SiamMaskConfig("resnet18", "three", True),
-    SiamMaskConfig("resnet18", "two", False),
-    SiamMaskConfig("resnet50", "three", True),
-]
-
-
-def _plain(model, dtype=torch.float32):
-    plain = copy.deepcopy(model).eval()
-    fold_batch_norm(plain)
-    return plain.to(dtype).to(memory_format=torch.channels_last)
-
-
-@torch.inference_mode()
-def _answers(network, batch, dtype=torch.float32):
-    generator = torch.Generator().manual_seed(batch)
-    crops = [torch.rand(batch, 3, side, side, generator=generator).mul(255).to(dtype) for side in (127, 255)]
-    template, search = (crop.to(memory_format=torch.channels_last) for crop in crops)
-    features = network.features(search)
-    kept = [each.clone() for each in features]
-    kernels = network.template(template)
-    response = network.respond(kernels, features)
-    # The corners, whose windows reach outside of the maps, the middle, and places between.
-    cells = torch.tensor([0, 24, 12, 7])[torch.arange(batch) % 4]
-    places = torch.arange(batch), cells, cells.flip(0)
-    vectors = network.mask_vectors(network.patches(features, *places), kernels.mask)
-    mask = network.refined(features, vectors, *places) if network.config.refine else network.mask63(vectors)
-    assert all(torch.equal(one, two) for one, two in zip(kept, features, strict=True)), "a feature map was overwritten"
-    return [each.float() for each in (*features, *response, vectors, mask) if each is not None]
+from tests.model.network.answers import CONFIGS, answers, plain_network
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda config: f"{config.backbone}-{config.variant}-{config.refine}")
 def test_fused_network_agrees_with_its_own_layers_at_every_batch_size(config):
     torch.manual_seed(0)
     model = SiamMask(config).eval()
-    fused, plain = prepare(model, "cpu", "fp32"), _plain(model)
+    fused, plain = prepare(model, "cpu", "fp32"), plain_network(model)
     assert any(isinstance(module, FusedConv) for module in fused.modules())
     for batch in (2, 1, 3, 8):  # weights are packed for the first
-        for ours, theirs in zip(_answers(fused, batch), _answers(plain, batch), strict=True):
+        for ours, theirs in zip(answers(fused, batch), answers(plain, batch), strict=True):
             assert (ours - theirs).abs().max() <= 5e-6 * theirs.abs().max()
 
 
@@ -85,9 +55,9 @@ def test_threads_that_meet_a_new_convolution_together_pack_it_once(monkeypatch):
 def test_fused_bfloat16_rounds_no_more_than_the_layers_do():
     torch.manual_seed(0)
     model = SiamMask(CONFIGS[0]).eval()
-    exact = _answers(_plain(model), 2)
-    plain = _answers(_plain(model, torch.bfloat16), 2, torch.bfloat16)
-    fused = _answers(prepare(model, "cpu", "bf16"), 2, torch.bfloat16)
+    exact = answers(plain_network(model), 2)
+    plain = answers(plain_network(model, torch.bfloat16), 2, torch.bfloat16)
+    fused = answers(prepare(model, "cpu", "bf16"), 2, torch.bfloat16)
     for ours, theirs, right in zip(fused, plain, exact, strict=True):
         assert (ours - right).pow(2).mean() <= 1.2 * (theirs - right).pow(2).mean()
 
@@ -98,7 +68,7 @@ def test_network_is_left_as_it_is_where_onednn_lacks_the_operators(monkeypatch):
     model = SiamMask(CONFIGS[0]).eval()
     unfused = prepare(model, "cpu", "fp32")
     assert not any(isinstance(module, FusedConv) for module in unfused.modules())
-    for ours, theirs in zip(_answers(unfused, 1), _answers(_plain(model), 1), strict=True):
+    for ours, theirs in zip(answers(unfused, 1), answers(plain_network(model), 1), strict=True):
         assert torch.equal(ours, theirs)
 
 

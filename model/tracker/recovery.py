@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 
 from model.tracker.crop import SEARCH_SIZE, TEMPLATE_SIZE, context_side
 from model.tracker.presence import LOST_BELOW
-from model.tracker.rivals import Place, Rivals, apart
+from model.tracker.rivals import Place, Rivals, apart, is_apart
 from model.tracker.state import TrackState
 
 PATIENCE = 10
@@ -99,7 +99,7 @@ class Recovery:
         Args:
             peak: where else it looks like the object, if anywhere.
         """
-        self.rivals.see(peak, state, new=presence >= SURE)
+        self.rivals.see(peak if presence >= SURE else self._foreign(peak), state, new=presence >= SURE)
         if presence >= SURE:
             self._history = (*self._history[1 - _HISTORY :], state)
         self._doubts = self._doubts + 1 if presence < LOST_BELOW else 0
@@ -122,7 +122,7 @@ class Recovery:
         """
         self._turn += 1
         for peak in peaks:
-            self.rivals.see(peak, self.place, new=False)
+            self.rivals.see(self._foreign(peak), self.place, new=False)
         reach = self._reach()
         for state, presence in zip(states, presences, strict=True):
             if presence >= _FIND and math.dist(state.centre, self.place.centre) > reach:
@@ -141,6 +141,10 @@ class Recovery:
     def has_find(self) -> bool:
         """Whether the last frame's answer is something that may be the object, and is looked at once more."""
         return self._found is not None
+
+    def _foreign(self, peak: tuple[float, float] | None) -> tuple[float, float] | None:
+        """A peak seen in doubt, unless it is where the object was last for sure: what is there may be the object."""
+        return peak if peak is not None and is_apart(peak, self._history[-1]) else None
 
     def _reach(self) -> float:
         """How far from its last place the object can be by now."""

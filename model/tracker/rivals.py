@@ -88,8 +88,12 @@ class Rivals:
 
 def apart(places: Sequence[Place], target: TrackState) -> list[Place]:
     """The places that are not the target's own."""
-    least = _APART * _size(target)
-    return [place for place in places if math.dist(place[:2], target.centre) > least]
+    return [place for place in places if is_apart(place[:2], target)]
+
+
+def is_apart(point: tuple[float, float], target: TrackState) -> bool:
+    """Whether a point is not at the target's own place."""
+    return math.dist(point, target.centre) > _APART * _size(target)
 
 
 def nearest(places: Sequence[Place], target: TrackState) -> list[Place]:

@@ -130,6 +130,26 @@ def test_a_rival_is_seen_several_times_followed_and_forgotten() -> None:
     assert not rivals.places()
 
 
+@pytest.mark.parametrize("is_lost", [False, True])
+def test_what_looks_like_the_object_where_it_was_last_moves_no_rival_there(is_lost: bool) -> None:
+    recovery, beside = Recovery(START, FRAME, 0.5), (START.centre_x + 50.0, START.centre_y)
+    for _ in range(3):
+        recovery.followed(0.9, START, beside)
+    doubted, back = moved(START, 60), (START.centre_x + 20.0, START.centre_y)
+    for _ in range(PATIENCE if is_lost else PATIENCE - 1):
+        recovery.followed(0.1, doubted, back)
+    if is_lost:
+        recovery.searched([0.1, 0.1], [doubted, doubted], [back, back])
+    assert recovery.is_lost == is_lost
+    assert recovery.rivals.places() == [(*beside, START.width, START.height)]
+    elsewhere = (START.centre_x + 70.0, START.centre_y)
+    if is_lost:
+        recovery.searched([0.1, 0.1], [doubted, doubted], [elsewhere, None])
+    else:
+        recovery.followed(0.1, doubted, elsewhere)
+    assert recovery.rivals.places()[0][:2] == elsewhere, "a rival may still go away"
+
+
 def test_what_stands_at_the_targets_own_place_is_not_avoided() -> None:
     size = math.sqrt(60 * 40)
     near, far = (100.0 + 0.8 * size, 180.0, 60.0, 40.0), (100.0 + size, 180.0, 60.0, 40.0)

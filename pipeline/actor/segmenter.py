@@ -14,6 +14,7 @@ import numpy as np
 
 from model.errors import DeviceLost
 from model.tracker import params_from_json
+from pipeline.actor.call_gate import CallGate
 from pipeline.actor.clip_run import ClipSettings
 from pipeline.actor.guard import COMPILE_S, START_S, DeviceGuard, GuardedEngine
 from pipeline.actor.run_plan import RunPlan
@@ -87,6 +88,7 @@ class Segmenter:
         )
         self._tally = Tally()
         self._stop = threading.Event()
+        self._gate = CallGate(plan.placement.calls, self._tally.ever, self._stop)
         self._decode = DecodeSettings(
             limits=options.limits,
             hang_seconds=min(HANG_S, max(LEAST_HANG_S, options.max_clip_seconds)),
@@ -116,7 +118,9 @@ class Segmenter:
         if self._engine is None:
             stand_aside(plan)
             return 0
-        with scratch_folder() as scratch:
+        with self._gate.entered() as entered, scratch_folder() as scratch:
+            if not entered:
+                return 0
             writer = PartWriter(
                 plan.output,
                 shard,

@@ -28,7 +28,15 @@ import pyarrow.parquet as pq
 from pipeline import storage
 from pipeline.output import lease
 from pipeline.output.names import CLIPS_FOLDER, MASKS_FOLDER, ClipsPart, masks_part_name
-from pipeline.output.schema import STATUSES, MaskRow, clips_schema, clips_table, parquet_bytes, part_metadata
+from pipeline.output.schema import (
+    STATUSES,
+    MaskRow,
+    clips_array,
+    clips_schema,
+    clips_table,
+    parquet_bytes,
+    part_metadata,
+)
 from pipeline.output.spool import Spool
 from pipeline.storage.retry import retrying
 
@@ -104,7 +112,7 @@ class PartWriter:
             ValueError: the row does not fit the table, or a failed clip would keep rows.
         """
         full = {**self._common, **row}
-        clips_table([full], self._schema)
+        clips_array([full], self._schema)
         clip_id = full["clip_id"]
         if keep_rows == (full["status"] == "failed"):
             raise ValueError(f"clip {clip_id}: {full['status']!r} with keep_rows={keep_rows}; failed clips have none")

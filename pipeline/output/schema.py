@@ -6,8 +6,9 @@ Coordinates are pixels of the upright, full-resolution frame, origin at the top-
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -195,6 +196,11 @@ def masks_columns(rows: pa.Table | pa.RecordBatch) -> list[pa.Array | pa.Chunked
 
 
 def clips_table(rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
+    """Rows of `clips` as Arrow, a column each: what `clips_array` makes of them."""
+    return pa.Table.from_arrays(clips_array(rows, schema).flatten(), schema=schema)
+
+
+def clips_array(rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> pa.StructArray:
     """Rows of `clips` as Arrow; a column that a row does not have is null there.
 
     Args:
@@ -205,14 +211,33 @@ def clips_table(rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> pa.Tabl
         ValueError: an unknown column, a status or error stage that is none, or a value that does not fit the
             type of its column; names the clip and the column.
     """
+    kind, names, texts = _layout(schema)
     for row in rows:
-        _check(row, schema)
-    return pa.Table.from_arrays([_column(rows, column) for column in schema], schema=schema)
+        _check(row, names)
+    full = [{**row, **{name: _text(row.get(name)) for name in texts}} for row in rows]
+    try:
+        # All columns in one conversion: a column at a time takes five times as long, for each clip that ends.
+        return pa.array(full, kind)
+    except _UNFIT:
+        for column in schema:
+            _refuse_unfit(full, column)
+        raise
 
 
-def _check(row: Mapping[str, Any], schema: pa.Schema) -> None:
+@cache
+def _layout(schema: pa.Schema) -> tuple[pa.StructType, frozenset[str], tuple[str, ...]]:
+    """The type of a row, the names of its columns, and those of text."""
+    texts = tuple(column.name for column in schema if pa.types.is_string(column.type))
+    return pa.struct(list(schema)), frozenset(schema.names), texts
+
+
+def _text(value: Any) -> str | None:
+    return value if value is None or isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _check(row: Mapping[str, Any], names: Set[str]) -> None:
     clip, status, stage = row.get("clip_id"), row.get("status"), row.get("error_stage")
-    if unknown := [name for name in row if name not in schema.names]:
+    if unknown := [name for name in row if name not in names]:
         raise ValueError(f"clip {clip}: the clips table has no column {unknown[0]!r}")
     if status not in STATUSES:
         raise ValueError(f"clip {clip}: status is {status!r}, not one of {STATUSES}")
@@ -222,20 +247,12 @@ def _check(row: Mapping[str, Any], schema: pa.Schema) -> None:
         )
 
 
-def _column(rows: Sequence[Mapping[str, Any]], column: pa.Field) -> pa.Array:
-    values = [row.get(column.name) for row in rows]
-    if pa.types.is_string(column.type):
-        values = [
-            value if value is None or isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-            for value in values
-        ]
-    try:
-        return pa.array(values, column.type)
-    except _UNFIT as error:
-        row, value = next((row, value) for row, value in zip(rows, values, strict=True) if not _fits(value, column))
-        raise ValueError(
-            f"clip {row.get('clip_id')}: column {column.name!r} holds {value!r}, which is no {column.type}"
-        ) from error
+def _refuse_unfit(rows: Sequence[Mapping[str, Any]], column: pa.Field) -> None:
+    for row in rows:
+        if not _fits(value := row.get(column.name), column):
+            raise ValueError(
+                f"clip {row.get('clip_id')}: column {column.name!r} holds {value!r}, which is no {column.type}"
+            )
 
 
 _UNFIT = (pa.ArrowException, TypeError, ValueError, OverflowError)

@@ -157,14 +157,14 @@ def nodes(
     corpus = Corpus(1, 1, objects, 3 * width * height)
     rows = []
     for cpus, gpus in NODES:
-        cluster = Cluster(cpus / gpus, gpus)
+        cluster = Cluster(cpus / gpus)
         rate, limit = actor_rate(measured, corpus, cluster)
         stages = stage_rates(measured, corpus, cluster).values()
         share = rate / stage_rates(measured, corpus, cluster)["tracking"]
         row = (f"{cpus} CPUs, {gpus} GPU{'s' * (gpus > 1)}", *(f"{gpus * stage:,.0f}" for stage in stages))
         rows.append((*row, f"{gpus * rate * objects:,.0f}", f"{share:.0%}", limit))
-    head = ("node", "tracking, frames/s", "CPUs, frames/s", "object store, frames/s")
-    print(markdown((*head, "track-frames/s", "of the GPUs' own", "limit"), rows))
+    head = ("node", "tracking, frames/s", "CPUs, frames/s", "track-frames/s", "of the GPUs' own", "limit")
+    print(markdown(head, rows))
 
 
 @app.command("table")
@@ -176,14 +176,13 @@ def table(
     size: Annotated[str, typer.Option(help="Width x height of a frame.")] = "1280x720",
     clips_per_file: Annotated[int, typer.Option(help="As the job's option.")] = 32,
     cpus_per_gpu: Annotated[int, typer.Option(help="CPUs beside a GPU, those of CPU nodes included.")] = 16,
-    gpus_per_node: Annotated[int, typer.Option(help="GPUs that share a node's object store.")] = 1,
     price: Annotated[float, typer.Option(help="Price of a GPU's share of the cluster an hour.")] = 0.0,
 ) -> None:
     """Compute runs on 1 to 512 GPUs from measured rates."""
     measured = Rates(**json.loads(rates.read_text()))
     width, height = map(int, size.split("x"))
     corpus = Corpus(clips, frames, objects, 3 * width * height, clips_per_file)
-    cluster = Cluster(cpus_per_gpu, gpus_per_node)
+    cluster = Cluster(cpus_per_gpu)
     video_hours = clips * frames / 30 / 3600
     rows = []
     for gpus in GPUS:

@@ -21,7 +21,7 @@ class Rates:
         track_frames: track-frames/s of one actor's engine with its batch full.
         decoded_frames: frames/s that one CPU decodes.
         finished_masks: masks/s that one CPU cuts the windows for and finishes, to box and run lengths.
-        store_bytes: bytes/s through one node's object store.
+        store_bytes: bytes/s that one CPU hands over through a node's object store.
         dispatch_s: driver's time for one shard, Ray Data's and ours.
         report_s: control room's time for one actor's report, of which there is one a second.
         commit_s: an actor's time for the two objects of a shard.
@@ -61,10 +61,9 @@ class Corpus:
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """What an actor has beside its GPU: CPUs that decode for it, and how many share its node's object store."""
+    """What an actor has beside its GPU: CPUs that decode for it."""
 
     cpus_per_gpu: float
-    gpus_per_node: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,14 +91,11 @@ class Outcome:
 def stage_rates(rates: Rates, corpus: Corpus, cluster: Cluster) -> dict[str, float]:
     """Frames/s that each stage of one actor allows.
 
-    The CPUs beside a GPU decode frames, cut the windows of each object and finish its masks; one is for Python itself.
+    The CPUs beside a GPU decode frames, hand them over, cut the windows of each object and finish its masks; one is for
+    Python itself. What the node's memory allows is not in it.
     """
-    frame_s = 1 / rates.decoded_frames + corpus.objects / rates.finished_masks
-    return {
-        "tracking": rates.track_frames / corpus.objects,
-        "CPUs": (cluster.cpus_per_gpu - 1) / frame_s,
-        "object store": rates.store_bytes / (corpus.frame_bytes * cluster.gpus_per_node),
-    }
+    frame_s = 1 / rates.decoded_frames + corpus.frame_bytes / rates.store_bytes + corpus.objects / rates.finished_masks
+    return {"tracking": rates.track_frames / corpus.objects, "CPUs": (cluster.cpus_per_gpu - 1) / frame_s}
 
 
 def actor_rate(rates: Rates, corpus: Corpus, cluster: Cluster) -> tuple[float, str]:

@@ -15,7 +15,7 @@ from benchmarks.scale_model import Cluster, Corpus, Rates, actor_rate, most_gpus
 
 IDEAL = Rates(1000.0, 1000.0, 1e9, 1e12, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 CORPUS = Corpus(clips=64_000, frames=300, objects=1, frame_bytes=1_000_000)
-NODE = Cluster(cpus_per_gpu=16, gpus_per_node=1)
+NODE = Cluster(cpus_per_gpu=16)
 
 
 def test_a_run_without_costs_scales_with_its_gpus() -> None:
@@ -50,11 +50,11 @@ def test_what_is_done_before_and_after_counts() -> None:
         (IDEAL, "tracking", 1000),
         (replace(IDEAL, decoded_frames=10.0), "CPUs", 150),
         (replace(IDEAL, decoded_frames=50.0, finished_masks=50.0), "CPUs", 375),
-        (replace(IDEAL, store_bytes=5e8), "object store", 500),
+        (replace(IDEAL, store_bytes=2e7), "CPUs", 294.1),
     ],
 )
 def test_the_slowest_stage_sets_an_actors_rate(rates: Rates, limit: str, frames: float) -> None:
-    assert actor_rate(rates, CORPUS, NODE) == (pytest.approx(frames), limit)
+    assert actor_rate(rates, CORPUS, NODE) == (pytest.approx(frames, rel=1e-3), limit)
 
 
 def test_a_node_is_held_back_by_what_it_has_too_little_of(tmp_path: Path) -> None:
@@ -63,7 +63,7 @@ def test_a_node_is_held_back_by_what_it_has_too_little_of(tmp_path: Path) -> Non
     ran = CliRunner().invoke(app, ["nodes", "--rates", str(rates), "--objects", "1", "--size", "1000x1000"])
     assert ran.exit_code == 0, ran.output
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in ran.output.splitlines()[2:6]]
-    assert [(row[0], row[4], row[5], row[6]) for row in rows] == [
+    assert [(row[0], row[3], row[4], row[5]) for row in rows] == [
         ("16 CPUs, 1 GPU", "1,000", "100%", "tracking"),
         ("96 CPUs, 1 GPU", "1,000", "100%", "tracking"),
         ("16 CPUs, 8 GPUs", "800", "10%", "CPUs"),

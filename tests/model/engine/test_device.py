@@ -16,6 +16,7 @@ from model.engine import runner as runners
 from model.engine.device import Cuda
 from model.engine.request_queue import RequestQueue
 from model.engine.runner import BatchRunner
+from model.engine.stepper import Flight
 from model.errors import DeviceLost, device_lost, out_of_memory
 from model.tracker import PRESETS
 from tests.model.engine.fake_cuda import FakeCuda, cuda
@@ -51,6 +52,13 @@ def test_answers_are_read_after_they_have_arrived(engine, cuda, frames, wanted):
         for output, path in zip(step(engine, tracks, frame), wanted, strict=False):
             same([output], [path[number]])
     assert cuda.waits == engine.stats().steps
+
+
+def test_a_batch_is_ready_once_its_answers_have_arrived(cuda):
+    nothing = torch.empty(0)
+    _, arrival = cuda.fetch([nothing])
+    under_way, done = (Flight(0, nothing, nothing, nothing, each) for each in (arrival, None))
+    assert done.ready() and [under_way.ready(), under_way.ready()] == [False, True]
 
 
 def peak_of(engine: Engine, cuda: FakeCuda, tracks: list, frame) -> int:

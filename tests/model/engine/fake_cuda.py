@@ -16,15 +16,28 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from model.engine.device import Cpu
 
+_ON_HOST = {"detach", "slice", "select", "permute", "fill_", "zero_", "copy_", "resolve_conj", "resolve_neg"}
+"""What may be done to memory of the host: views of it, and writing."""
+_TO_NUMPY = "aten.to.dtype_layout"
+
 
 class Memory(TorchDispatchMode):
-    """Counts the bytes of all tensors made under it that are alive, and refuses those beyond its budget."""
+    """Counts the bytes of all tensors made under it that are alive, and refuses those beyond its budget.
+
+    It refuses too to compute on memory of the host, which a GPU does not see.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.budget, self.used, self.most = float("inf"), 0, 0
+        self.is_copying = False
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        allowed = func.overloadpacket.__name__ in _ON_HOST or str(func) == _TO_NUMPY
+        if not self.is_copying and not allowed:
+            for tensor in args:
+                if isinstance(tensor, Tensor) and not tensor.is_mkldnn:
+                    assert not hasattr(tensor.untyped_storage(), "on_host"), f"{func} on memory of the host"
         made = func(*args, **(kwargs or {}))
         for tensor in made if isinstance(made, tuple | list) else (made,):
             if isinstance(tensor, Tensor) and not tensor.is_mkldnn:  # oneDNN keeps storages to itself
@@ -90,10 +103,16 @@ class FakeCuda:
 
     def host(self, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
         content = torch.empty(tuple(shape), dtype=dtype)
-        return content.fill_(float("nan") if dtype.is_floating_point else 0)
+        content.fill_(float("nan") if dtype.is_floating_point else 77)
+        content.untyped_storage().on_host = True  # type: ignore[attr-defined]
+        return content
 
     def send(self, tensor: Tensor) -> Tensor:
-        return tensor.clone()
+        self.memory.is_copying = True
+        try:
+            return tensor.clone()
+        finally:
+            self.memory.is_copying = False
 
     def fetch(self, tensors: Sequence[Tensor]) -> tuple[list[Tensor], Copies]:
         copies = [self.host(tensor.shape, tensor.dtype) for tensor in tensors]

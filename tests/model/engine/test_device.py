@@ -19,6 +19,7 @@ from model.engine.runner import BatchRunner
 from model.engine.stepper import Flight
 from model.errors import DeviceLost, device_lost, out_of_memory
 from model.tracker import PRESETS
+from model.tracker.rivals import ALONE, Others
 from tests.model.engine.fake_cuda import FakeCuda, cuda
 from tests.model.engine.tracks import BOXES, same
 
@@ -87,6 +88,37 @@ def test_a_batch_too_large_for_the_memory_is_run_in_halves_and_nobody_fails(engi
         assert cuda.memory.used <= base, "what a failed attempt made is gone"
     finally:
         gc.enable()
+
+
+def test_a_track_keeps_no_memory_of_those_it_was_started_with(engine, cuda, frames):
+    first = begin(engine, frames, 1)  # what is made once is there
+    time.sleep(0.1)
+    gc.collect()
+    base = cuda.memory.used
+    last = begin(engine, frames)[-1]
+    deadline = time.monotonic() + 5
+    while cuda.memory.used > base and time.monotonic() < deadline:
+        gc.collect()
+        time.sleep(0.01)  # the engine's thread lets go of a batch after it has answered
+    assert cuda.memory.used <= base and last.kernels is not None and first
+
+
+def test_places_to_avoid_are_those_of_one_track(engine, cuda, frames, wanted, monkeypatch):
+    """Memory of the host holds what was there before: here, for places, all that there is."""
+    clean = cuda.host
+
+    def used(shape, dtype):
+        content = clean(shape, dtype)
+        if shape[-1] == 4:
+            content[:] = torch.tensor([0.0, 0.0, 1e6, 1e6])
+        return content
+
+    monkeypatch.setattr(cuda, "host", used)
+    tracks = begin(engine, frames, 2)
+    far = Others(taken=[(2000.0, 2000.0, 10.0, 10.0)])
+    futures = [engine.step(track, frames[1], others) for track, others in zip(tracks, (far, ALONE), strict=True)]
+    for future, path in zip(futures, wanted, strict=False):
+        same([future.result(timeout=30)], [path[1]])
 
 
 def test_the_limit_comes_back_once_there_is_memory(model, cuda, frames, monkeypatch):

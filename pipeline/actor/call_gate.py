@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pipeline.plan.placement import CALLS_PER_ACTOR
 from pipeline.progress.counts import Counts
 
-LONG = 20
+LONG = 10
 """Frames that clips have to have, on average."""
 _LOOK_S = 0.2
 

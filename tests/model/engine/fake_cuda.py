@@ -72,6 +72,7 @@ class Copies:
 
     def synchronize(self) -> None:
         self.device.waits += 1
+        self.device.under_way.discard(id(self))
         if self.device.hanging is not None:
             self.device.hanging.wait(60)
         if self.device.error_on_wait is not None:
@@ -90,12 +91,14 @@ class FakeCuda:
         hanging: nothing arrives until this is set.
         error_on_wait: raised to whoever waits, as CUDA raises what went wrong since it was last asked.
         on_start: called as each batch starts, and may raise.
+        under_way: the batches that nobody has waited for, whose tensors the device still needs.
     """
 
     memory: Memory = field(default_factory=Memory)
     hanging: threading.Event | None = None
     error_on_wait: Exception | None = None
     on_start: Callable[[], None] = lambda: None
+    under_way: set[int] = field(default_factory=set)
     waits: int = 0
     released: int = 0
     torch_device: torch.device = field(default_factory=lambda: torch.device("cpu"))
@@ -117,7 +120,9 @@ class FakeCuda:
     def fetch(self, tensors: Sequence[Tensor]) -> tuple[list[Tensor], Copies]:
         copies = [self.host(tensor.shape, tensor.dtype) for tensor in tensors]
         answers = [tensor.clone() for tensor in tensors]  # as they are when the copy's turn comes, before later work
-        return copies, Copies(self, list(zip(copies, answers, strict=True)))
+        arrival = Copies(self, list(zip(copies, answers, strict=True)))
+        self.under_way.add(id(arrival))
+        return copies, arrival
 
     def record(self, work: Callable[[], Sequence[Tensor]]) -> tuple[Sequence[Tensor], Callable[[], None]]:
         return Cpu(self.torch_device).record(work)

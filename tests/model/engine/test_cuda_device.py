@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -12,61 +14,117 @@ from model.engine import device
 from model.engine.device import Cuda
 
 
-class Stream:
-    """A stream that writes down what is asked of it."""
+class Diary:
+    """What a GPU is asked, in order: streams, an event and a graph that write down what is done with them."""
 
-    def __init__(self, name: str, said: list[str]) -> None:
-        self.name, self.said = name, said
+    def __init__(self) -> None:
+        self.said: list[str] = []
+        self.current = [Stream("work", self)]
+
+    def write(self, line: str) -> None:
+        self.said.append(f"{line} on {self.current[-1].name}")
+
+    @contextlib.contextmanager
+    def entered(self, stream: Stream) -> Iterator[None]:
+        self.current.append(stream)
+        yield
+        self.current.pop()
+
+    @contextlib.contextmanager
+    def recorded(self, graph: Graph, **options: object) -> Iterator[None]:
+        self.said.append(f"recording {options}")
+        yield
+        self.said.append("recorded")
+
+
+class Stream:
+    def __init__(self, name: str, diary: Diary) -> None:
+        self.name, self.diary = name, diary
 
     def wait_stream(self, other: Stream) -> None:
-        self.said.append(f"{self.name} waits for {other.name}")
+        self.diary.said.append(f"{self.name} waits for {other.name}")
+
+
+class Event:
+    def __init__(self, diary: Diary, *, blocking: bool = False) -> None:
+        self.diary, self.blocking = diary, blocking
+
+    def record(self, stream: Stream) -> None:
+        self.diary.said.append(f"arrival after {stream.name}, {'asleep' if self.blocking else 'awake'}")
+
+
+class Graph:
+    def replay(self) -> None: ...
 
 
 class Pixels:
     """A tensor that writes down where it is copied, and who uses the copy."""
 
-    def __init__(self, current: list[Stream], said: list[str]) -> None:
-        self.current, self.said = current, said
+    shape, dtype = (1,), torch.uint8
 
-    def to(self, device: torch.device, *, non_blocking: bool) -> Pixels:
-        assert non_blocking
-        self.said.append(f"copied on {self.current[-1].name}")
+    def __init__(self, diary: Diary) -> None:
+        self.diary = diary
+
+    def to(self, device: torch.device, *, non_blocking: bool = False) -> Pixels:
+        self.diary.write(f"sent {'without' if non_blocking else 'after'} a wait")
         return self
 
+    def copy_(self, tensor: object, *, non_blocking: bool = False) -> None:
+        self.diary.write(f"fetched {'without' if non_blocking else 'after'} a wait")
+
     def record_stream(self, stream: Stream) -> None:
-        self.said.append(f"used on {stream.name}")
+        self.diary.said.append(f"used on {stream.name}")
 
 
-def test_what_goes_in_is_copied_beside_the_work_that_goes_on_and_before_its_own(monkeypatch):
-    said: list[str] = []
-    current, copies = [Stream("work", said)], Stream("copies", said)
-
-    @contextlib.contextmanager
-    def entered(stream: Stream) -> Iterator[None]:
-        current.append(stream)
-        yield
-        current.pop()
-
-    monkeypatch.setattr(device, "_copies", lambda _: copies)
-    monkeypatch.setattr(torch.cuda, "current_stream", lambda _: current[-1])
-    monkeypatch.setattr(torch.cuda, "stream", entered)
-    Cuda(torch.device("cuda")).send(Pixels(current, said))
-    assert said == ["copied on copies", "work waits for copies", "used on work"]
+@pytest.fixture
+def diary(monkeypatch: pytest.MonkeyPatch) -> Diary:
+    diary = Diary()
+    monkeypatch.setattr(device, "_copies", lambda _: Stream("copies", diary))
+    monkeypatch.setattr(device, "_graph_memory", lambda _: "one memory")
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda _: diary.current[-1])
+    monkeypatch.setattr(torch.cuda, "stream", diary.entered)
+    monkeypatch.setattr(torch.cuda, "Stream", lambda _: Stream("beside", diary))
+    monkeypatch.setattr(torch.cuda, "Event", functools.partial(Event, diary))
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", Graph)
+    monkeypatch.setattr(torch.cuda, "graph", diary.recorded)
+    return diary
 
 
-def test_who_waits_for_answers_sleeps(monkeypatch):
-    made: list[dict[str, bool]] = []
+GPU = Cuda(torch.device("cuda"))
 
-    class Event:
-        def __init__(self, **options: bool) -> None:
-            made.append(options)
 
-        def record(self, stream: object) -> None: ...
+def test_what_goes_in_is_copied_beside_the_work_that_goes_on_and_before_its_own(diary):
+    GPU.send(Pixels(diary))
+    assert diary.said == ["sent without a wait on copies", "work waits for copies", "used on work"]
 
-    monkeypatch.setattr(torch.cuda, "Event", Event)
-    monkeypatch.setattr(torch.cuda, "current_stream", lambda _: None)
-    Cuda(torch.device("cuda")).fetch([])
-    assert made == [{"blocking": True}]
+
+def test_what_comes_out_is_copied_after_the_work_and_who_waits_for_it_sleeps(diary, monkeypatch):
+    monkeypatch.setattr(Cuda, "host", lambda *_: Pixels(diary))
+    there: Any = Pixels(diary)
+    GPU.fetch([there])
+    assert diary.said == ["fetched without a wait on work", "arrival after work, asleep"]
+
+
+def test_work_is_done_beside_before_it_is_recorded_and_both_streams_wait_for_each_other(diary):
+    _, again = GPU.record(lambda: diary.write("done") or [])
+    assert diary.said == [
+        "beside waits for work",
+        *["done on beside"] * 3,
+        "work waits for beside",
+        "recording {'pool': 'one memory', 'capture_error_mode': 'thread_local'}",
+        "done on work",
+        "recorded",
+    ]
+    assert again.__func__ is Graph.replay
+
+
+def test_memory_to_copy_from_is_page_locked_and_what_is_kept_is_given_back(monkeypatch):
+    asked: list[object] = []
+    monkeypatch.setattr(torch, "empty", lambda *shape, **options: asked.append(options["pin_memory"]))
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: asked.append("emptied"))
+    GPU.host((2, 3), torch.uint8)
+    GPU.release_memory()
+    assert asked == [True, "emptied"]
 
 
 class HostProgram:
@@ -101,7 +159,7 @@ def test_a_step_has_its_own_tf32_whatever_the_program_has_set(host, scope, allow
     cudnn = torch.backends.cudnn
     before = cudnn.conv.fp32_precision, cudnn.benchmark
     for _ in range(2):
-        with Cuda(torch.device("cuda")).settings(exact=exact):
+        with GPU.settings(exact=exact):
             assert (cudnn.conv.fp32_precision, cudnn.benchmark) == ("ieee" if exact else "tf32", True)
         with Cuda(torch.device("cuda"), measures=False).settings(exact=exact):
             assert (cudnn.benchmark, cudnn.deterministic) == (False, True)

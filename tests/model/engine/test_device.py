@@ -88,6 +88,24 @@ def test_a_batch_too_large_for_the_memory_is_run_in_halves_and_nobody_fails(engi
         gc.enable()
 
 
+def test_what_is_tried_again_has_the_device_to_itself(engine, cuda, frames, wanted):
+    tracks = begin(engine, frames)
+    all_asked, under_way = threading.Event(), []
+
+    def refuse_the_second() -> None:
+        assert all_asked.wait(30)
+        under_way.append(len(cuda.under_way))
+        if len(under_way) == 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    cuda.on_start = refuse_the_second
+    futures = [engine.step(track, frames[1]) for track in tracks]
+    all_asked.set()
+    for future, path in zip(futures, wanted, strict=False):
+        same([future.result(timeout=30)], [path[1]])
+    assert under_way[:4] == [0, 1, 0, 0], "a batch, one beside it that is refused, and its two halves"
+
+
 def test_a_track_keeps_no_memory_of_those_it_was_started_with(engine, cuda, frames):
     first = begin(engine, frames, 1)  # what is made once is there
     time.sleep(0.1)

@@ -1,13 +1,18 @@
 """What `pytest -n 2 --dist loadfile` needs: the order of the files, and tests that nothing else runs beside.
 
 A test marked `alone` waits until the other processes have ended their tests and has the machine for itself: it measures
-time or memory. In one process, without `-n`, nothing here does anything.
+time or memory. In one process, without `-n`, there is neither order nor waiting.
+
+Where `SIAMMASK_TESTS_END` says when (seconds since 1970), no test marked `slow` begins later: it is skipped, by name.
+The others all run.
 """
 
 from __future__ import annotations
 
 import fcntl
+import os
 import tempfile
+import time
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -39,24 +44,34 @@ def _locks(config: pytest.Config) -> Path | None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """First the files with tests that must be alone, which would later wait for long ones; then the longest files.
+    """First the files with tests that must be alone, which would later wait for long ones; last those with slow tests.
 
-    How long a file takes is told by its tests' time limits and use of Ray. The processes so end at about the same time.
+    Of each kind the longest first, so that the processes end at about the same time. How long a file takes is told by
+    its tests' time limits and use of Ray.
     """
     if _locks(config) is None:
         return
     limit = float(config.getini("timeout"))
     alone: dict[Path, bool] = defaultdict(bool)
+    slow: dict[Path, bool] = defaultdict(bool)
     seconds: dict[Path, float] = defaultdict(float)
     for item in items:
         alone[item.path] |= item.get_closest_marker("alone") is not None
+        slow[item.path] |= item.get_closest_marker("slow") is not None
         if timeout := item.get_closest_marker("timeout"):
             seconds[item.path] += timeout.args[0]
         else:
             seconds[item.path] += limit if item.get_closest_marker("slow") else 1.0
         if "ray_local" in getattr(item, "fixturenames", ()):
             seconds[item.path] += 30.0
-    items.sort(key=lambda item: (not alone[item.path], -seconds[item.path]))
+    items.sort(key=lambda item: (not alone[item.path], slow[item.path], -seconds[item.path]))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip a slow test that would begin after the time for tests."""
+    if item.get_closest_marker("slow") and time.time() > float(os.environ.get("SIAMMASK_TESTS_END", "inf")):
+        pytest.skip("slow, and the time for tests is used up")
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -43,9 +44,11 @@ def test_quick(number, say):
 CONFTEST = "from tests.conftest import pytest_terminal_summary, say\n"
 
 
-def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def run(folder: Path, *arguments: str, end: float | None = None) -> subprocess.CompletedProcess[str]:
     """The tests of a folder with the suite's own hooks, in a pytest of their own."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "SIAMMASK_"))}
+    if end is not None:
+        environment["SIAMMASK_TESTS_END"] = str(end)
     command = [sys.executable, "-m", "pytest", "-p", "tests.side_by_side", "-p", "no:cacheprovider", *arguments]
     command += ["-c", str(ROOT / "pyproject.toml"), "--rootdir", str(folder), str(folder)]
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
@@ -86,6 +89,27 @@ def test_what_tests_say_is_shown_at_the_end(folder: Path, processes: str) -> Non
     shown = run(folder, "-n", processes, "--dist", "loadfile", "-k", "quick").stdout
     assert shown.count("figure 0") == shown.count("figure 1") == 2
     assert shown.index("test_0.py::test_quick[1]") < shown.rindex("figure 1")
+
+
+@pytest.mark.parametrize("processes", ["0", "2"])
+def test_after_the_time_for_tests_no_slow_one_begins_and_the_others_all_run(tmp_path: Path, processes: str) -> None:
+    (tmp_path / "test_0.py").write_text(
+        HEAD + "@pytest.mark.slow\ndef test_slow(noted): ...\ndef test_beside(): ...\n"
+    )
+    (tmp_path / "test_1.py").write_text(HEAD + "def test_quick(): ...\n")
+    late = run(tmp_path, "-n", processes, "--dist", "loadfile", end=time.time() - 1).stdout
+    assert "2 passed, 1 skipped" in late and "the time for tests is used up" in late, late
+    assert "3 passed" in run(tmp_path, "-n", processes, "--dist", "loadfile", end=time.time() + 600).stdout
+    assert "3 passed" in run(tmp_path, "-n", processes, "--dist", "loadfile").stdout
+
+
+def test_files_with_slow_tests_come_last(tmp_path: Path) -> None:
+    (tmp_path / "test_0.py").write_text(HEAD + "@pytest.mark.slow\ndef test_slow(): ...\ndef test_beside(): ...\n")
+    (tmp_path / "test_1.py").write_text(HEAD + "def test_quick(): ...\n")
+    (tmp_path / "test_2.py").write_text(HEAD + "@pytest.mark.alone\ndef test_alone(): ...\n")
+    assert "4 passed" in run(tmp_path, "-n", "1", "--dist", "loadfile", "--no-loadscope-reorder").stdout
+    order = ["test_alone", "test_quick", "test_slow", "test_beside"]
+    assert sorted(order, key=lambda name: spans(tmp_path, name)[0]) == order
 
 
 def test_no_test_is_an_error(folder: Path) -> None:

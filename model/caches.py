@@ -32,15 +32,17 @@ def cache_folder(name: str) -> Path | None:
     return folder if closed and status.st_uid == os.getuid() and os.access(folder, os.W_OK) else None
 
 
-def compiled(*signatures: str) -> Callable[[Function], Function]:
+def compiled(*signatures: str, reorders: bool = False) -> Callable[[Function], Function]:
     """A decorator: the function compiled by Numba, run without Python's lock, and cached on disk where that can be.
 
     Args:
         signatures: of the function, to compile it when it is decorated; else with its first call.
+        reorders: whether its sums may be added up in another order, several parts at a time.
     """
     numba: Any = import_module("numba")  # whose types do not know a list of arguments, nor its settings
 
     wanted = [list(signatures)] if signatures else []
+    options = {"nogil": True, "fastmath": {"reassoc", "nsz"} if reorders else False}
 
     def decorate(function: Function) -> Function:
         places: list[Path | None] = [None, cache_folder("kernels")]
@@ -48,11 +50,11 @@ def compiled(*signatures: str) -> Callable[[Function], Function]:
             if folder is not None:
                 numba.config.CACHE_DIR = str(folder)
             try:
-                return numba.njit(*wanted, nogil=True, cache=True)(function)
+                return numba.njit(*wanted, cache=True, **options)(function)
             except RuntimeError as error:
                 if "no locator available" not in str(error):
                     raise
-        return numba.njit(*wanted, nogil=True)(function)
+        return numba.njit(*wanted, **options)(function)
 
     return decorate
 

@@ -31,7 +31,7 @@ ALLOWED: dict[str, set[str]] = {
     "model/track": {
         "model", "model/engine", "model/masks", "model/network", "model/tracker", "model/video", "model/weights",
     },
-    "model/tracker": {"model/network"},
+    "model/tracker": {"model", "model/network"},
     "model/training": {
         "model", "model/engine", "model/masks", "model/metrics", "model/network", "model/tracker", "model/video",
         "model/weights",

@@ -23,6 +23,7 @@ from model.tracker import TrackerParams, TrackState
 from model.tracker.choose import Chooser
 from model.tracker.crop import SEARCH_SIZE, TEMPLATE_SIZE
 from model.tracker.evidence import Evidence
+from model.tracker.on_cpu import CpuChooser, CpuEvidence
 from model.tracker.rivals import MOST_AVOIDED, nearest
 
 # Columns of the numbers that go in with a search window, and of those that come out.
@@ -133,8 +134,10 @@ class Stepper:
         self.dtype = float_type(precision)
         self._search_dtype = torch.uint8 if precision == "int8" else self.dtype
         self._model = prepare(model, torch_device, precision, compiled=compiled)
-        self._chooser = Chooser(params, torch_device)
-        self._evidence = Evidence(params.mask_threshold, torch_device)
+        # What torch compiles, and what a GPU is to do, is written in torch's own functions.
+        is_plain_cpu = self.device.kind == "cpu" and not compiled
+        self._chooser = CpuChooser(params) if is_plain_cpu else Chooser(params, torch_device)
+        self._evidence = (CpuEvidence if is_plain_cpu else Evidence)(params.mask_threshold, torch_device)
         self.batch_sizes = tuple(sorted(batch_sizes))
         self._exact = precision == "fp32"
         self._run: Step = self.step

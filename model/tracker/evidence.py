@@ -13,9 +13,9 @@ from model.network.anchors import SCORE_SIZE, STRIDE
 from model.tracker.choose import Choice
 from model.tracker.crop import TEMPLATE_SIZE
 
-_APART = 8.0  # pixels of the search window beyond the chosen box's edge where a second peak is another place
-_FLOOR = 1e-3  # least weight of a feature, so that an empty mask has an appearance too
-_SMALLEST = 20.0  # search-window pixels; keeps the share of ambiguous ones of a tiny mask small
+APART = 8.0  # pixels of the search window beyond the chosen box's edge where a second peak is another place
+LEAST_WEIGHT = 1e-3  # least weight of a feature, so that an empty mask has an appearance too
+TINY_MASK = 20.0  # search-window pixels; keeps the share of ambiguous ones of a tiny mask small
 
 
 class Evidence:
@@ -40,7 +40,7 @@ class Evidence:
             apart from the chosen box, avoided places included; then the mean features of the chosen place, weighted by
             the mask.
         """
-        reach = choice.size / (2 * STRIDE) + _APART / STRIDE
+        reach = choice.size / (2 * STRIDE) + APART / STRIDE
         beside = (self._cells - choice.column[:, None]).abs() > reach[:, :1]
         above = (self._cells - choice.row[:, None]).abs() > reach[:, 1:]
         apart = (beside[:, None, :] | above[:, :, None]).flatten(1)
@@ -51,7 +51,7 @@ class Evidence:
         pixels, total = inside.sum(1), flat.sum(1)
         certainty = torch.linalg.vecdot(flat, inside) / pixels.clamp(min=1)
         pixel_area = (TEMPLATE_SIZE / masks.shape[-1]) ** 2
-        ambiguity = 4 * (total - torch.linalg.vecdot(flat, flat)) / (total + _SMALLEST / pixel_area)
+        ambiguity = 4 * (total - torch.linalg.vecdot(flat, flat)) / (total + TINY_MASK / pixel_area)
         there = choice.centres.flatten(2).gather(2, cell[None, :, None].expand(2, -1, -1))[..., 0]
         numbers = torch.stack(
             [
@@ -68,6 +68,6 @@ def _appearance(masks: Tensor, patches: Tensor) -> Tensor:
     step = masks.shape[-1] // 15  # mask pixels a feature
     first = (masks.shape[-1] - cells * step) // 2
     middle = masks[:, None, first : first + cells * step, first : first + cells * step]
-    weights = F.avg_pool2d(middle, step).flatten(1) + _FLOOR
+    weights = F.avg_pool2d(middle, step).flatten(1) + LEAST_WEIGHT
     sums = patches.float().flatten(2) @ weights[:, :, None]
     return sums[:, :, 0] / weights.sum(1)[:, None]

@@ -256,10 +256,12 @@ class Stepper:
         return next((size for size in self.batch_sizes if size >= count), count)
 
     def _pixels(self, crops: Sequence[np.ndarray], padded: int, side: int, dtype: torch.dtype) -> Tensor:
-        """Stack uint8 [side, side, 3] crops into [padded, 3, side, side], channels-last, on the device."""
+        """Stack uint8 [side, side, 3] crops into [padded, 3, side, side], channels-last, on the device.
+
+        What is beyond the crops has any content: of that nothing is read.
+        """
         stacked = self.device.host((padded, side, side, 3), torch.uint8)
         np.stack(crops, out=stacked[: len(crops)].numpy())
-        stacked[len(crops) :] = 0
         pixels = self.device.send(stacked).permute(0, 3, 1, 2)
         return pixels.to(dtype, memory_format=torch.channels_last)
 

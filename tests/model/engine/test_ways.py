@@ -6,8 +6,9 @@ import multiprocessing
 import os
 import re
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ import torch
 
 from model.engine import Engine
 from model.engine.recorded import RecordedStep
-from model.engine.stepper import Step, StepInput, Stepper
+from model.engine.stepper import Step, StepInput, Stepper, StepResult
 from model.engine.trial_book import TrialBook
 from model.engine.ways import PLAIN, WAYS, StepTrial, Ways, fastest_stepper
 from model.tracker import PRESETS, TrackState
@@ -156,6 +157,20 @@ def test_every_size_of_batch_is_warm_that_memory_holds(model, cuda):
     assert sizes == [1, 2] and cuda.released == 1
 
 
+def test_the_way_that_is_taken_is_warm_for_every_size(stepper):
+    sizes: list[int] = []
+
+    def noting(stepper: Stepper) -> Step:
+        def step(search: torch.Tensor, *given: Any) -> Any:
+            sizes.append(len(search))
+            return stepper.step(search, *given)
+
+        return Lasting(0.01, step)
+
+    choose(stepper, {PLAIN: slow, "noting": noting}, None)
+    assert sizes[-2:] == [1, 2]
+
+
 def test_a_slow_way_is_not_repeated(stepper):
     made = []
 
@@ -201,16 +216,29 @@ def test_trials_are_kept_for_the_processes_that_follow(stepper, tmp_path):
         assert choose(stepper, ways, book)[1].keys() == first.keys()
 
 
-def _end_while_trying(path: Path) -> None:
-    TrialBook(path).begin("odd")
-    os._exit(1)
+def _ends_its_process(stepper: Stepper) -> Step:
+    os._exit(7)
+
+
+def _take_the_plain_one(stepper: Stepper) -> None:
+    """What would run a network runs in this process alone: one that is forked off has none of torch's threads."""
+    answer = StepResult(TrackState(9, 9, 9, 9), 0.5, 0, 0, np.zeros((1, 1)), np.zeros(1))
+    fake: Any = stepper
+    fake.templates = lambda crops: [None] * len(crops)
+    fake.launch = lambda inputs: SimpleNamespace(result=lambda: [answer] * len(inputs))
+
+
+def _try_in_another_process(stepper: Stepper, book: Path) -> None:
+    _take_the_plain_one(stepper)
+    choose(stepper, {PLAIN: slow, "odd": _ends_its_process}, book)
 
 
 def test_a_way_that_ended_a_process_is_not_tried_again(stepper, tmp_path):
     book = tmp_path / "book.json"
-    process = multiprocessing.get_context("fork").Process(target=_end_while_trying, args=(book,))
+    process = multiprocessing.get_context("fork").Process(target=_try_in_another_process, args=(stepper, book))
     process.start()
     process.join()
+    assert process.exitcode == 7
     for _ in range(2):
         step, trials = choose(stepper, {PLAIN: slow, "odd": hanging}, book)
         assert trials["odd"].fault == "a process that tried it ended" and step.seconds == 0.04
@@ -243,6 +271,14 @@ def test_a_recorded_step_answers_as_the_plain_one(model, cuda, frames, monkeypat
 def _input(stepper: Stepper) -> StepInput:
     (kernels,) = stepper.templates([np.zeros((127, 127, 3), np.uint8)])
     return StepInput(kernels, np.zeros((255, 255, 3), np.uint8), TrackState(9, 9, 9, 9), 1.0, (20, 20), hold=False)
+
+
+def test_a_size_is_recorded_with_and_without_places_to_avoid(stepper):
+    recorded = stepper.running(RecordedStep(stepper.step, FakeCuda()))
+    free = _input(stepper)
+    for item in (free, replace(free, avoid=[(9.0, 9.0, 4.0, 4.0)]), free):
+        (made,), (wanted,) = recorded.launch([item]).result(), stepper.launch([item]).result()
+        assert made.state == wanted.state and (made.row, made.column) == (wanted.row, wanted.column)
 
 
 def test_a_size_that_cannot_be_recorded_is_computed_plainly(stepper, monkeypatch, caplog):

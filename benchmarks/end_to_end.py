@@ -23,22 +23,28 @@ import typer
 
 from benchmarks.clips import BenchClip, manifest_row, write_clip
 from benchmarks.hardware import describe
-from benchmarks.networks import random_model
+from benchmarks.networks import Backbone, random_model
 from benchmarks.peer import OneTrackLoop
 from benchmarks.tables import markdown
+from model.network.calibration import map_ranges
 from model.tracker import PRESETS
 from model.weights import save_weights
+from model.weights.windows import windows_of_videos
 
 _SIZES = {"480p": (854, 480), "1080p": (1920, 1080)}
 
 
 @dataclass(frozen=True, slots=True)
 class JobRate:
-    """A job's track-frames a second from its first clip's start to its last commit, and over the whole run."""
+    """A job's track-frames a second from its first clip's start to its last commit, and over the whole run.
+
+    `busy` is the engine's share of the time, `precision` what the network was computed in.
+    """
 
     steady: float
     whole: float
     busy: float
+    precision: str
 
 
 def job_rate(clips: list[BenchClip], weights: Path, folder: Path, **options: Any) -> JobRate:
@@ -55,11 +61,19 @@ def job_rate(clips: list[BenchClip], weights: Path, folder: Path, **options: Any
     if status:
         raise RuntimeError(f"the job ended with status {status}")
     masks = ds.dataset(output / "masks").count_rows()
-    table = ds.dataset(output / "clips").to_table(columns=["started_at"])
+    table = ds.dataset(output / "clips").to_table(columns=["started_at", "precision"])
     first = pc.min(table["started_at"]).as_py().timestamp()
     last = max(part.stat().st_mtime for part in (output / "clips").iterdir())
     report = json.loads(next((output / "_runs").glob("*/report.json")).read_text())["run"]
-    return JobRate(masks / (last - first), masks / wall, float(report.get("device_busy", 0.0)))
+    busy, computed = float(report.get("device_busy", 0.0)), ", ".join(pc.unique(table["precision"]).to_pylist())
+    return JobRate(masks / (last - first), masks / wall, busy, computed)
+
+
+def _save_random(path: Path, backbone: Backbone, clip: BenchClip) -> None:
+    """Random weights with the ranges that int8 needs, which say that they lose nothing by it."""
+    model = random_model(backbone)
+    ranges = {"ranges": map_ranges(model, windows_of_videos([clip.path], 4, seed=1)), "lossless": True}
+    save_weights(path, model, metadata={"name": backbone, "int8": ranges})
 
 
 def main(
@@ -71,6 +85,7 @@ def main(
     peer_frames: Annotated[int, typer.Option(help="Track-frames of the one-track loop.")] = 64,
     device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
     decoder: Annotated[str, typer.Option(help="decord or pyav.")] = "decord",
+    precision: Annotated[str, typer.Option(help="Of the job; auto may take int8 too.")] = "auto",
     threads: Annotated[int, typer.Option(help="CPU threads of the one-track loop.")] = 2,
 ) -> None:
     """End to end: the job against the one-track loop, for clips of 480p and 1080p with 1, 2 and 8 objects."""
@@ -93,21 +108,23 @@ def main(
                 for backbone in backbones.split(","):
                     weights = folder / f"{backbone}.safetensors"
                     if not weights.exists():
-                        save_weights(weights, random_model(backbone), metadata={"name": backbone})  # type: ignore[arg-type]
+                        _save_random(weights, backbone, clip)  # type: ignore[arg-type]
                     wanted = track_frames * (4 if backbone == "resnet18" else 1)
                     clips = [clip] * max(2 if count > 2 else 4, wanted // (frames * count))
                     output = folder / f"{size}-{count}-{backbone}"
                     output.mkdir()
-                    rate = job_rate(clips, weights, output, device=place, decoder=decoder, preset="vot")
+                    rate = job_rate(
+                        clips, weights, output, device=place, decoder=decoder, preset="vot", precision=precision
+                    )
                     peer = reference[size, count]
                     rows.append(
-                        (backbone, size, count, len(clips), f"{rate.steady:.1f}", f"{peer:.1f}",
+                        (backbone, size, count, len(clips), rate.precision, f"{rate.steady:.1f}", f"{peer:.1f}",
                          f"{rate.steady / peer:.1f}", f"{rate.whole:.1f}", f"{rate.busy:.0%}")
                     )  # fmt: skip
                     print(*rows[-1], sep="\t", file=sys.stderr)
     ray.shutdown()
     columns = (
-        "backbone", "frames", "objects", "clips", "job, track-frames/s", "one-track loop, ResNet-50", "ratio",
-        "job with start and end", "engine busy",
+        "backbone", "frames", "objects", "clips", "precision", "job, track-frames/s", "one-track loop, ResNet-50",
+        "ratio", "job with start and end", "engine busy",
     )  # fmt: skip
     print(markdown(columns, rows))

@@ -18,7 +18,7 @@ from pipeline.plan.options import ActorCount, SegmentOptions
 from tests.chaos.engines import POISON_WIDTH, BadRestart, Deadly
 from tests.pipeline.videos import make_video
 
-pytestmark = [pytest.mark.usefixtures("ray_local"), pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("ray_local"), pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module")

@@ -114,7 +114,8 @@ def _open(path: str, location: str, max_pixels: int) -> tuple[Any, Any]:
         size = os.path.getsize(path)
         with open(path, "rb") as file:
             head = file.read(16)
-        container, stream = open_stream(path, max_pixels=max_pixels)
+        # MP4 and MOV say in their index what FFmpeg would have to decode some frames for.
+        container, stream = open_stream(path, max_pixels=max_pixels, probe=head[4:8] != b"ftyp")
     except LookupError:
         raise VideoError("open", "NoVideoStream", f"{location} has no video stream") from None
     except FileNotFoundError:

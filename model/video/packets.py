@@ -54,6 +54,8 @@ def read_packets(container: InputContainer, stream: Any) -> Packets:
     packets, context = Packets(), stream.codec_context
     try:
         for packet in demux(container, stream):
+            if not packets.size:
+                packets.first = _decode_alone(context, packet)
             if packets.first is None:
                 packets.first = next(iter(decode_packet(context, packet)[0]), None)
             packets.pts.append(packet.pts)
@@ -67,6 +69,16 @@ def read_packets(container: InputContainer, stream: Any) -> Packets:
     if packets.first is None and packets.size:
         packets.first = next(iter(decode_packet(context, None)[0]), None)
     return packets
+
+
+def _decode_alone(context: Any, packet: Packet) -> VideoFrame | None:
+    """The frame of a key frame, which the decoder would hold back until it knows those around it; None of others."""
+    if not packet.is_keyframe:
+        return None
+    frames, error = decode_packet(context, packet)
+    frames += decode_packet(context, None)[0]
+    context.flush_buffers()
+    return frames[0] if error is None and len(frames) == 1 else None
 
 
 def _is_reference_only(packet: Packet, codec: str) -> bool:

@@ -120,7 +120,7 @@ def evaluate_command(
     split: str = "val",
     sequence: Annotated[list[str] | None, typer.Option(help="only these; may be repeated")] = None,
     preset: Annotated[str | None, typer.Option(help="tracker preset; else the weights' own")] = None,
-    precision: Annotated[str, typer.Option(help="auto, fp32 or bf16")] = "auto",
+    precision: Annotated[str, typer.Option(help="auto, fp32, bf16 or int8")] = "auto",
     threads: int = 2,
 ) -> None:
     """Track the objects of a set's sequences from their init boxes and print J and F."""
@@ -148,7 +148,7 @@ def tune_command(
     sequence: Annotated[list[str] | None, typer.Option(help="train sequences; else those held out")] = None,
     both_ways: Annotated[bool, typer.Option("--both-ways", help="track each sequence backwards too")] = False,
     trials: Annotated[int, typer.Option(help="parameter sets to try")] = 12,
-    precision: Annotated[str, typer.Option(help="auto, fp32 or bf16")] = "auto",
+    precision: Annotated[str, typer.Option(help="auto, fp32, bf16 or int8")] = "auto",
     seed: int = 1,
     threads: int = 2,
 ) -> None:

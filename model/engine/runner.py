@@ -13,7 +13,7 @@ import torch
 
 from model.engine.request_queue import RequestQueue
 from model.engine.stepper import Flight, StepInput, Stepper, StepResult
-from model.engine.track import Crop, Request, TrackOutput, mask_window, peak_place
+from model.engine.track import Crop, Request, TrackOutput, is_on_another, mask_window, peak_place
 from model.errors import DeviceLost, device_lost, out_of_memory
 from model.tracker.presence import LOST_BELOW, PresenceFit, TrackMemory
 from model.tracker.recovery import Recovery
@@ -209,6 +209,9 @@ class BatchRunner(threading.Thread):
         """Judge the looks of a lost track: which is the answer, its presence and cues."""
         cues = np.array([memory.glance(result.evidence, result.score) for result in results])
         probabilities = self._presence.probability(cues).tolist()
+        for i, (crop, result) in enumerate(zip(request.crops, results, strict=True)):
+            if is_on_another(crop, result.row, result.column, result.mask, self._threshold):
+                probabilities[i] = 0.0
         peaks = [peak_place(crop, result.evidence) for crop, result in zip(request.crops, results, strict=True)]
         chosen = recovery.searched(probabilities, [result.state for result in results], peaks)
         presence = self._presence.shown(probabilities[chosen])

@@ -187,3 +187,22 @@ def mask_window(window: SearchWindow, row: int, column: int) -> tuple[float, flo
     x = window.x + (column - MASK_CELLS_BEFORE) * STRIDE * pixel
     y = window.y + (row - MASK_CELLS_BEFORE) * STRIDE * pixel
     return x, y, TEMPLATE_SIZE * pixel, TEMPLATE_SIZE * pixel
+
+
+def is_on_another(crop: Crop, row: int, column: int, mask: np.ndarray, threshold: float) -> bool:
+    """Whether a mask has its middle at a place that its look was to avoid, though the candidate's box has not.
+
+    Args:
+        row, column: the chosen cell.
+        mask: float32 [M, M], the probability at it.
+    """
+    rows, columns = np.nonzero(mask > threshold)
+    if not crop.look.avoid or not len(rows):
+        return False
+    x, y, width, height = mask_window(crop.window, row, column)
+    middle_x = x + (columns.mean() + 0.5) * width / mask.shape[1]
+    middle_y = y + (rows.mean() + 0.5) * height / mask.shape[0]
+    return any(
+        abs(middle_x - place_x) < place_width / 2 and abs(middle_y - place_y) < place_height / 2
+        for place_x, place_y, place_width, place_height in crop.look.avoid
+    )

@@ -69,7 +69,7 @@ python -m model.training bundle --run {run} --davis {davis} --tracker tracker.js
 # What is measured on finished weights and recorded in their file, by the key of the record.
 _MEASURED = {
     "presence": "python -m model.training presence --weights FILE --davis ../shared/data/davis --out FILE --odds 2",
-    "int8": "python -m model.weights calibrate FILE FILE --video ../shared/data/davis/train --windows 32",
+    "int8": "python -m model.weights calibrate FILE FILE --video ../shared/data/davis/train --windows 32 --lossless",
 }
 
 _OWN = {

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 from model.engine import Engine
-from model.tracker import PRESETS
+from model.engine.track import Crop, is_on_another, mask_window
+from model.tracker import PRESETS, TrackState
+from model.tracker.crop import search_window
 from model.tracker.presence import CUES, LOST_BELOW, PresenceFit
-from model.tracker.recovery import PATIENCE
+from model.tracker.recovery import PATIENCE, SearchPlace
 from model.tracker.rivals import Others
 from tests.model.engine.tracks import BOXES, FRAME, same
 
@@ -89,3 +91,32 @@ def test_without_joint_choice_no_step_is_taken_back(model, frames):
         engine.step(track, frames[1]).result()
         with pytest.raises(RuntimeError, match="joint choice"):
             engine.step(track, frames[1], again=True).result()
+
+
+def test_a_find_whose_mask_lies_on_a_rival_is_none(frames):
+    """Its candidate's box is beside the rival's place, which only boxes avoid."""
+    state = TrackState(80.0, 60.0, 30.0, 20.0)
+    window = search_window(80.0, 60.0, 30.0, 20.0, PARAMS.context)
+    mask = np.zeros((127, 127), np.float32)
+    mask[40:60, 90:110] = 0.9
+    x, y, width, height = mask_window(window, 12, 12)
+    middle = (x + 100 * width / 127, y + 50 * height / 127)
+
+    def is_found_on(*avoid: tuple[float, float, float, float]) -> bool:
+        return is_on_another(Crop(SearchPlace(state, avoid=avoid), window, frames[0]), 12, 12, mask, 0.5)
+
+    assert is_found_on((500.0, 500.0, 30.0, 20.0), (*middle, 4.0, 4.0))
+    assert not is_found_on() and not is_found_on((middle[0] + 5, middle[1], 8.0, 8.0))
+    mask[:] = 0
+    assert not is_found_on((*middle, 400.0, 400.0)), "an empty mask is nowhere"
+
+
+def test_a_lost_track_does_not_take_up_what_is_on_a_rival(model, frames, monkeypatch):
+    monkeypatch.setattr("model.engine.runner.is_on_another", lambda *_: True)
+    with Engine(model, PARAMS, presence=always(-3.0)) as lost:
+        track, _ = lost.init(frames[0], BOXES[0]).result()
+        for _ in range(PATIENCE):
+            lost.step(track, frames[1]).result()
+    with Engine(model, PARAMS, presence=always(3.0)) as sure:
+        for _ in range(3):
+            assert sure.step(track, frames[1]).result().presence < LOST_BELOW and track.recovery.is_lost

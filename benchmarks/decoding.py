@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,9 +45,9 @@ def decoding_costs(folder: Path, width: int, height: int, repeats: int) -> dict[
     for _ in range(repeats):  # in turn, so that what others do on the machine meets all alike
         for name, read in readers.items():
             for place, path in enumerate(clips):
-                before = _processor_ms()
+                before = time.process_time()
                 read(path)
-                best[name][place] = min(best[name][place], _processor_ms() - before)
+                best[name][place] = min(best[name][place], 1e3 * (time.process_time() - before))
     costs = {}
     for name, (short, long) in best.items():
         frame = (long - short) / (LENGTHS[1] - LENGTHS[0])
@@ -77,8 +77,3 @@ def read_by_pyav(video: Path) -> None:
         container.streams.video[0].codec_context.thread_count = 1
         for frame in container.decode(video=0):
             frame.to_ndarray(format="rgb24")
-
-
-def _processor_ms() -> float:
-    """Of this process and of those that it has ended."""
-    return 1e3 * sum(os.times()[:4])

@@ -69,7 +69,7 @@ python -m model.training bundle --run {run} --davis {davis} --tracker tracker.js
 # What is measured on finished weights and recorded in their file, by the key of the record.
 _MEASURED = {
     "presence": "python -m model.training presence --weights FILE --davis ../shared/data/davis --out FILE --odds 2",
-    "int8": "python -m model.weights calibrate FILE FILE --video ../shared/data/davis/train --windows 32 --lossless",
+    "int8": "python -m model.weights calibrate FILE FILE --video ../shared/data/davis/train --windows 32",
 }
 
 _OWN = {
@@ -146,7 +146,11 @@ def render_card(metadata: Mapping[str, Any], results: Sequence[Result], size: in
         commands="\n".join(_commands(runs, bundled, words["named"])),
         run=_folder(len(runs) - 1, len(runs)),
         start=_start(runs, len(runs) - 1),
-        measured="".join(f"\n{command}" for key, command in _MEASURED.items() if key in metadata),
+        measured="".join(
+            f"\n{command}{' --lossless' if metadata[key].get('lossless') else ''}"
+            for key, command in _MEASURED.items()
+            if key in metadata
+        ),
     )
 
 

@@ -49,6 +49,8 @@ def test_the_card_has_the_table_the_licence_and_the_commands(tmp_path: Path) -> 
     assert "model.training presence" not in text
     measured = render_card({**metadata, "presence": {}, "int8": {}}, results, 1)
     assert "model.training presence" in measured and measured.rstrip("`\n").endswith("--windows 32")
+    judged = render_card({**metadata, "int8": {"lossless": True}}, results, 1)
+    assert judged.rstrip("`\n").endswith("--windows 32 --lossless")
     assert table(results) in text
     assert "CC BY-NC 4.0" in text
     assert "--minutes 12 --batch-size 8" in text

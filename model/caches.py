@@ -35,6 +35,8 @@ def cache_folder(name: str) -> Path | None:
 def compiled(*signatures: str, reorders: bool = False) -> Callable[[Function], Function]:
     """A decorator: the function compiled by Numba, run without Python's lock, and cached on disk where that can be.
 
+    A division by zero gives infinity or NaN in it, as NumPy's does.
+
     Args:
         signatures: of the function, to compile it when it is decorated; else with its first call.
         reorders: whether its sums may be added up in another order, several parts at a time.
@@ -42,7 +44,7 @@ def compiled(*signatures: str, reorders: bool = False) -> Callable[[Function], F
     numba: Any = import_module("numba")  # whose types do not know a list of arguments, nor its settings
 
     wanted = [list(signatures)] if signatures else []
-    options = {"nogil": True, "fastmath": {"reassoc", "nsz"} if reorders else False}
+    options = {"nogil": True, "error_model": "numpy", "fastmath": {"reassoc", "nsz"} if reorders else False}
 
     def decorate(function: Function) -> Function:
         places: list[Path | None] = [None, cache_folder("kernels")]

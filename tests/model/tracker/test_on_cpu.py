@@ -77,6 +77,18 @@ def test_responses_are_taken_as_the_network_gives_them(layout, dtype):
     agree(made, wanted, score)
 
 
+@pytest.mark.parametrize("size", [-200.0, 80.0])
+def test_boxes_of_no_size_and_of_any_size_lose_to_others(size):
+    score, box, target = responses(7, 2, 3.0)
+    grid = box.view(2, 4, 5, 25, 25)
+    grid[0, 2, :, ::2], grid[1, 3, :, :, ::2] = size, size  # widths, heights
+    made, wanted = (kind(PRESETS["vot"]).choose(score, box, target) for kind in (CpuChooser, Chooser))
+    agree(made, wanted, score)
+    empty = torch.zeros(2, 20, 25, 25)
+    empty[:, 10:] = -200.0  # all sizes, 0
+    assert CpuChooser(PRESETS["vot"]).choose(score, empty, target).score.isfinite().all()
+
+
 def test_the_two_branch_network_has_its_cell_of_torch():
     score, target = torch.randn(2, 1, 25, 25), torch.full((2, 2), 50.0)
     made, wanted = (kind(PRESETS["vot"]).choose(score, None, target) for kind in (CpuChooser, Chooser))

@@ -118,6 +118,7 @@ def test_and_a_call_that_does_not_return(guard: DeviceGuard, end: End) -> None:
     assert end.came.wait(1.5)
 
 
+@pytest.mark.alone
 def test_a_long_queue_is_no_silence(guard: DeviceGuard, end: End) -> None:
     """The last of ten requests waits for three times the limit, behind the others."""
     engine = GuardedEngine(scripted := Scripted(), guard)

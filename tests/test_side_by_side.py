@@ -93,9 +93,7 @@ def test_what_tests_say_is_shown_at_the_end(folder: Path, processes: str) -> Non
 
 @pytest.mark.parametrize("processes", ["0", "2"])
 def test_after_the_time_for_tests_no_slow_one_begins_and_the_others_all_run(tmp_path: Path, processes: str) -> None:
-    (tmp_path / "test_0.py").write_text(
-        HEAD + "@pytest.mark.slow\ndef test_slow(noted): ...\ndef test_beside(): ...\n"
-    )
+    (tmp_path / "test_0.py").write_text(HEAD + "@pytest.mark.slow\ndef test_slow(): ...\ndef test_beside(): ...\n")
     (tmp_path / "test_1.py").write_text(HEAD + "def test_quick(): ...\n")
     late = run(tmp_path, "-n", processes, "--dist", "loadfile", end=time.time() - 1).stdout
     assert "2 passed, 1 skipped" in late and "the time for tests is used up" in late, late

@@ -196,8 +196,10 @@ def is_on_another(crop: Crop, row: int, column: int, mask: np.ndarray, threshold
         row, column: the chosen cell.
         mask: float32 [M, M], the probability at it.
     """
+    if not crop.look.avoid:
+        return False
     rows, columns = np.nonzero(mask > threshold)
-    if not crop.look.avoid or not len(rows):
+    if not len(rows):
         return False
     x, y, width, height = mask_window(crop.window, row, column)
     middle_x = x + (columns.mean() + 0.5) * width / mask.shape[1]

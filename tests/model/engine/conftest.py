@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from model.engine import TrackOutput
+from model.engine.stepper import Stepper
 from model.network import SiamMask
+from model.tracker import PRESETS
 from tests.model.engine.tracks import BOXES, alone, cpu_threads, lively, texture
 
 
@@ -33,3 +35,8 @@ def wanted(model: SiamMask, frames: list[np.ndarray]) -> list[list[TrackOutput]]
 def one_runner() -> Iterator[None]:
     with cpu_threads(1):
         yield
+
+
+@pytest.fixture
+def stepper(model: SiamMask) -> Stepper:
+    return Stepper(model, PRESETS["vot"], device="cpu", precision="fp32", batch_sizes=[1, 2])
